@@ -1,0 +1,124 @@
+//! The specification of every op: plain loops, `f64` sums, no cleverness. Never optimised.
+//!
+//! Letters in shapes: t tokens, c channels, h query heads, g key/value heads, d head size, f feed-forward, v
+//! vocabulary, r rank, n rows with a target.
+
+mod adamw;
+mod attention;
+mod embedding;
+mod head;
+mod linear;
+mod rms_norm;
+mod rope;
+mod swiglu;
+
+use crate::backend::{
+    AdamWArgs, AttentionArgs, AttentionOutput, Backend, HeadOutput, LinearArgs, LinearOutput, RopeTable,
+    SidePathGradient,
+};
+use crate::tensor::Tensor;
+use crate::weight::Weight;
+
+/// The slow backend that defines what is right.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Reference;
+
+impl Backend for Reference {
+    fn name(&self) -> String {
+        "reference (1 thread, f64 sums)".into()
+    }
+
+    fn embedding_forward(&self, table: &Weight, ids: &[u32]) -> Tensor {
+        embedding::embedding_forward(table, ids)
+    }
+
+    fn rms_norm_forward(&self, x: &Tensor, gain: &[f32], epsilon: f32) -> Tensor {
+        rms_norm::rms_norm_forward(x, gain, epsilon)
+    }
+
+    fn rms_norm_backward(&self, x: &Tensor, gain: &[f32], epsilon: f32, dy: &Tensor) -> Tensor {
+        rms_norm::rms_norm_backward(x, gain, epsilon, dy)
+    }
+
+    fn rope_forward(&self, x: &mut Tensor, positions: &[u32], table: &RopeTable) {
+        rope::rotate(x, positions, table, 1.0);
+    }
+
+    fn rope_backward(&self, dx: &mut Tensor, positions: &[u32], table: &RopeTable) {
+        rope::rotate(dx, positions, table, -1.0);
+    }
+
+    fn linear_forward(&self, x: &Tensor, args: &LinearArgs) -> LinearOutput {
+        linear::linear_forward(x, args)
+    }
+
+    fn linear_backward(
+        &self,
+        x: &Tensor,
+        low_rank: Option<&Tensor>,
+        dy: &Tensor,
+        args: &LinearArgs,
+        gradient: Option<SidePathGradient>,
+        want_dx: bool,
+    ) -> Option<Tensor> {
+        linear::linear_backward(x, low_rank, dy, args, gradient, want_dx)
+    }
+
+    fn attention_forward(&self, q: &Tensor, k: &Tensor, v: &Tensor, args: &AttentionArgs) -> AttentionOutput {
+        attention::attention_forward(q, k, v, args)
+    }
+
+    fn attention_backward(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        output: &AttentionOutput,
+        d_o: &Tensor,
+        args: &AttentionArgs,
+    ) -> (Tensor, Tensor, Tensor) {
+        attention::attention_backward(q, k, v, output, d_o, args)
+    }
+
+    fn attention_cached(&self, q: &Tensor, k: &[f32], v: &[f32], past: usize, args: &AttentionArgs) -> Tensor {
+        attention::attention_cached(q, k, v, past, args)
+    }
+
+    fn swiglu_forward(&self, gate: &Tensor, up: &Tensor) -> Tensor {
+        swiglu::swiglu_forward(gate, up)
+    }
+
+    fn swiglu_backward(&self, gate: &Tensor, up: &Tensor, dh: &Tensor) -> (Tensor, Tensor) {
+        swiglu::swiglu_backward(gate, up, dh)
+    }
+
+    fn add_assign(&self, x: &mut Tensor, y: &Tensor) {
+        assert_eq!((x.rows(), x.cols()), (y.rows(), y.cols()), "shapes of a sum");
+        for (x, y) in x.data_mut().iter_mut().zip(y.data()) {
+            *x += y;
+        }
+    }
+
+    fn head_logits(&self, x: &Tensor, head: &Weight) -> Tensor {
+        linear::linear_forward(x, &LinearArgs::frozen(head, None)).y
+    }
+
+    fn head_logprobs(
+        &self,
+        x: &Tensor,
+        head: &Weight,
+        targets: &[u32],
+        label_smoothing: f32,
+        want_gradient: bool,
+    ) -> HeadOutput {
+        head::head_logprobs(x, head, targets, label_smoothing, want_gradient)
+    }
+
+    fn adamw(&self, parameter: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], args: &AdamWArgs) {
+        adamw::adamw(parameter, g, m, v, args);
+    }
+
+    fn sum_squares(&self, values: &[f32]) -> f64 {
+        values.iter().map(|&value| f64::from(value) * f64::from(value)).sum()
+    }
+}

@@ -1,0 +1,242 @@
+//! LoRA adapters: which linears carry one, its matrices, and their gradients.
+
+use std::collections::BTreeMap;
+
+use attune_compute::{SidePathGradient, rng};
+use attune_formats::peft::pattern_value;
+
+use crate::error::ModelError;
+use crate::spec::{DecoderSpec, Linear};
+
+/// Which linears of a layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Targets {
+    /// Every linear of the layers (not the head).
+    AllLinear,
+    /// Those with these names.
+    Some(Vec<Linear>),
+}
+
+/// Which layers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LayerChoice {
+    /// Every layer.
+    All,
+    /// The first N.
+    First(usize),
+    /// The last N.
+    Last(usize),
+    /// These, by index from 0.
+    Only(Vec<usize>),
+}
+
+/// What an adapter is made of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AdapterSpec {
+    /// r.
+    pub rank: usize,
+    /// The side path is scaled by alpha / r.
+    pub alpha: f32,
+    /// Dropout on the input of A while training.
+    pub dropout: f32,
+    /// Which linears.
+    pub targets: Targets,
+    /// Which layers.
+    pub layers: LayerChoice,
+    /// Rank by module name or its end, for example `q_proj` or `layers.0.mlp.up_proj`.
+    pub rank_pattern: BTreeMap<String, usize>,
+    /// Alpha by module name or its end.
+    pub alpha_pattern: BTreeMap<String, f32>,
+    /// Scale by alpha / sqrt(r) (Kalajdzievski: "A Rank Stabilization Scaling Factor", 2023).
+    pub use_rslora: bool,
+}
+
+/// The adapter of one linear.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AdapterModule {
+    /// For example `model.layers.3.self_attn.q_proj`.
+    pub name: String,
+    /// Layer index.
+    pub layer: usize,
+    /// Which linear of the layer.
+    pub linear: Linear,
+    /// r.
+    pub rank: usize,
+    /// alpha / r, or alpha / sqrt(r).
+    pub scale: f32,
+    /// `[r, in]`.
+    pub a: Vec<f32>,
+    /// `[out, r]`.
+    pub b: Vec<f32>,
+}
+
+/// All adapted linears of a model, by layer, in the order of the forward pass.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Adapter {
+    /// What it is made of.
+    pub spec: AdapterSpec,
+    /// The matrices.
+    pub modules: Vec<AdapterModule>,
+    /// Index into `modules` by layer and linear.
+    index: Vec<[Option<usize>; 7]>,
+}
+
+impl Adapter {
+    /// A fresh adapter: A uniform in ±1/sqrt(in) (Kaiming with a = sqrt 5, as PEFT draws it), B zero, so that it changes
+    /// nothing before training. A pure function of the seed and the module.
+    ///
+    /// # Errors
+    /// When no module matches, a layer does not exist, or a pattern matches nothing.
+    pub fn init(model: &DecoderSpec, spec: &AdapterSpec, seed: u64) -> Result<Self, ModelError> {
+        let mut adapter = Self::shaped(model, spec)?;
+        for module in &mut adapter.modules {
+            let (_, inputs) = model.linear_shape(module.linear);
+            let bound = 1.0 / (inputs as f32).sqrt();
+            let key = rng::key(&[seed, INIT_TAG, module.layer as u64, module.linear.index() as u64]);
+            for (i, a) in module.a.iter_mut().enumerate() {
+                *a = (2.0 * rng::uniform_f32(rng::combine(key, i as u64)) - 1.0) * bound;
+            }
+        }
+        Ok(adapter)
+    }
+
+    /// All matrices zero: the frame that [`Adapter::init`] and the readers fill.
+    pub(crate) fn shaped(model: &DecoderSpec, spec: &AdapterSpec) -> Result<Self, ModelError> {
+        let layers = chosen_layers(model, &spec.layers)?;
+        let linears: &[Linear] = match &spec.targets {
+            Targets::AllLinear => &Linear::ALL,
+            Targets::Some(linears) => linears,
+        };
+        let mut used_patterns: Vec<&str> = Vec::new();
+        let mut modules = Vec::new();
+        let mut index = vec![[None; 7]; model.layers];
+        for &layer in &layers {
+            for linear in Linear::ALL.into_iter().filter(|linear| linears.contains(linear)) {
+                let name = linear.module_name(layer);
+                let rank_match = pattern_value(&spec.rank_pattern, &name)?;
+                let alpha_match = pattern_value(&spec.alpha_pattern, &name)?;
+                used_patterns.extend(rank_match.map(|(key, _)| key).into_iter().chain(alpha_match.map(|(key, _)| key)));
+                let rank = rank_match.map_or(spec.rank, |(_, &rank)| rank);
+                let alpha = alpha_match.map_or(spec.alpha, |(_, &alpha)| alpha);
+                let (outputs, inputs) = model.linear_shape(linear);
+                if rank == 0 || rank > outputs.min(inputs) {
+                    return Err(ModelError::AdapterSpec {
+                        key: "adapter.rank".into(),
+                        reason: format!(
+                            "{rank} for {name}, which is {outputs} x {inputs}: it must be from 1 to the smaller side"
+                        ),
+                    });
+                }
+                let divisor = if spec.use_rslora { (rank as f32).sqrt() } else { rank as f32 };
+                index[layer][linear.index()] = Some(modules.len());
+                modules.push(AdapterModule {
+                    name,
+                    layer,
+                    linear,
+                    rank,
+                    scale: alpha / divisor,
+                    a: vec![0.0; rank * inputs],
+                    b: vec![0.0; outputs * rank],
+                });
+            }
+        }
+        if modules.is_empty() {
+            return Err(ModelError::NoModuleMatched {
+                what: format!("targets {:?}, layers {:?}", spec.targets, spec.layers),
+            });
+        }
+        for (key, pattern) in spec
+            .rank_pattern
+            .keys()
+            .map(|pattern| ("adapter.rank_pattern", pattern))
+            .chain(spec.alpha_pattern.keys().map(|pattern| ("adapter.alpha_pattern", pattern)))
+        {
+            if !used_patterns.contains(&pattern.as_str()) {
+                return Err(ModelError::AdapterSpec {
+                    key: key.into(),
+                    reason: format!("'{pattern}' matches no module"),
+                });
+            }
+        }
+        Ok(Self { spec: spec.clone(), modules, index })
+    }
+
+    /// Position in `modules` of a linear's adapter.
+    pub fn position(&self, layer: usize, linear: Linear) -> Option<usize> {
+        self.index[layer][linear.index()]
+    }
+
+    /// The lowest layer that has an adapter: below it no gradient is needed.
+    pub fn lowest_layer(&self) -> usize {
+        self.modules.iter().map(|module| module.layer).min().unwrap_or(0)
+    }
+
+    /// Whether any linear of the attention block of a layer has an adapter.
+    pub(crate) fn touches_attention(&self, layer: usize) -> bool {
+        Linear::ALL.into_iter().any(|linear| linear.is_attention() && self.position(layer, linear).is_some())
+    }
+
+    /// Number of trained values.
+    pub fn parameters(&self) -> usize {
+        self.modules.iter().map(|module| module.a.len() + module.b.len()).sum()
+    }
+
+    /// Whether every B is zero, that is, the adapter changes nothing.
+    pub fn is_inert(&self) -> bool {
+        self.modules.iter().all(|module| module.b.iter().all(|&b| b == 0.0))
+    }
+}
+
+/// Keeps the initial draw apart from other uses of the same seed.
+const INIT_TAG: u64 = 0x6c6f_7261_2d69_6e69;
+
+fn chosen_layers(model: &DecoderSpec, choice: &LayerChoice) -> Result<Vec<usize>, ModelError> {
+    let too_many = |wanted: usize| ModelError::AdapterSpec {
+        key: "adapter.layers".into(),
+        reason: format!("{wanted} layers asked for, the model has {}", model.layers),
+    };
+    match choice {
+        LayerChoice::All => Ok((0..model.layers).collect()),
+        &LayerChoice::First(count) if count <= model.layers => Ok((0..count).collect()),
+        &LayerChoice::Last(count) if count <= model.layers => Ok((model.layers - count..model.layers).collect()),
+        &LayerChoice::First(count) | &LayerChoice::Last(count) => Err(too_many(count)),
+        LayerChoice::Only(layers) => {
+            if let Some(&layer) = layers.iter().find(|&&layer| layer >= model.layers) {
+                return Err(too_many(layer + 1));
+            }
+            let mut layers = layers.clone();
+            layers.sort_unstable();
+            layers.dedup();
+            Ok(layers)
+        }
+    }
+}
+
+/// Gradients of an adapter, module by module.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gradients {
+    /// `(da, db)` in the order of [`Adapter::modules`].
+    pub modules: Vec<(Vec<f32>, Vec<f32>)>,
+}
+
+impl Gradients {
+    /// Zeros in the shape of `adapter`.
+    pub fn zeros(adapter: &Adapter) -> Self {
+        let modules =
+            adapter.modules.iter().map(|module| (vec![0.0; module.a.len()], vec![0.0; module.b.len()])).collect();
+        Self { modules }
+    }
+
+    /// Sets all values to zero, for the next step.
+    pub fn clear(&mut self) {
+        for (da, db) in &mut self.modules {
+            da.fill(0.0);
+            db.fill(0.0);
+        }
+    }
+
+    pub(crate) fn side_path(&mut self, position: usize) -> SidePathGradient<'_> {
+        let (da, db) = &mut self.modules[position];
+        SidePathGradient { da, db }
+    }
+}

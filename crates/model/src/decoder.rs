@@ -1,0 +1,258 @@
+//! The one forward and the one hand-derived backward of all families.
+//!
+//! Letters in shapes: t tokens, c channels, v vocabulary, n rows with a target.
+
+use attune_compute::{Backend, HeadOutput, RopeTable, Tensor};
+
+use crate::adapter::{Adapter, Gradients};
+use crate::batch::PackedBatch;
+use crate::error::ModelError;
+use crate::layer::{Attend, LayerContext, LayerSaved, layer_backward, layer_forward};
+use crate::weights::BaseModel;
+
+/// What a forward pass keeps for the backward pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SavePolicy {
+    /// Nothing: there will be no backward pass.
+    Nothing,
+    /// Everything that costs a matrix product to redo.
+    Keep,
+    /// Each layer's input; the layer is run again in the backward pass. Slower by about a third, and bit-equal.
+    Recompute,
+}
+
+/// How to run a forward pass.
+#[derive(Debug, Clone, Copy)]
+pub struct ForwardOptions {
+    /// What to keep.
+    pub save: SavePolicy,
+    /// Key of this step's dropout masks; `None` turns dropout off.
+    pub dropout_key: Option<u64>,
+}
+
+impl ForwardOptions {
+    /// No gradient, no dropout.
+    pub const INFERENCE: Self = Self { save: SavePolicy::Nothing, dropout_key: None };
+}
+
+/// What one layer left behind.
+#[derive(Debug)]
+enum Saved {
+    Input(Tensor),
+    Everything(Box<LayerSaved>),
+}
+
+/// What a forward pass returns: the output rows that have a target, and what the backward pass needs.
+#[derive(Debug)]
+pub struct Pass<'a> {
+    batch: &'a PackedBatch,
+    dropout_key: Option<u64>,
+    /// Layers from the lowest adapted one upwards.
+    saved: Vec<Saved>,
+    /// `[n, c]` before the final norm, one row per target.
+    last_nc: Tensor,
+    /// `[n, c]` after it.
+    normed_nc: Tensor,
+}
+
+/// A base model on a backend.
+pub struct Decoder<'a> {
+    backend: &'a dyn Backend,
+    base: &'a BaseModel,
+    rope: RopeTable,
+}
+
+impl<'a> Decoder<'a> {
+    /// A decoder for positions up to `max_positions`.
+    ///
+    /// # Errors
+    /// When that is more than the model was made for.
+    pub fn new(backend: &'a dyn Backend, base: &'a BaseModel, max_positions: usize) -> Result<Self, ModelError> {
+        if max_positions > base.spec.max_positions {
+            return Err(ModelError::ContextLength { tokens: max_positions, limit: base.spec.max_positions });
+        }
+        let rope = RopeTable::new(&base.spec.inverse_frequencies(), max_positions);
+        Ok(Self { backend, base, rope })
+    }
+
+    /// Where it runs.
+    pub fn backend(&self) -> &'a dyn Backend {
+        self.backend
+    }
+
+    /// What it runs.
+    pub fn base(&self) -> &'a BaseModel {
+        self.base
+    }
+
+    /// Longest sequence it was made for.
+    pub fn max_positions(&self) -> usize {
+        self.rope.positions()
+    }
+
+    fn context<'b>(
+        &'b self,
+        layer: usize,
+        adapter: Option<&'b Adapter>,
+        dropout: Option<(u64, &'b [u64])>,
+        positions: &'b [u32],
+    ) -> LayerContext<'b> {
+        LayerContext {
+            backend: self.backend,
+            spec: &self.base.spec,
+            weights: &self.base.layers[layer],
+            layer,
+            adapter,
+            dropout,
+            positions,
+            rope: &self.rope,
+        }
+    }
+
+    /// Runs the layers over a packed batch.
+    ///
+    /// # Errors
+    /// When a token id is outside of the embedding or an example is longer than the decoder was made for.
+    pub fn forward<'b>(
+        &self,
+        batch: &'b PackedBatch,
+        adapter: Option<&Adapter>,
+        options: &ForwardOptions,
+    ) -> Result<Pass<'b>, ModelError> {
+        batch.assert_consistent();
+        self.check_ids(&batch.ids)?;
+        if let Some(&position) = batch.positions.iter().max()
+            && position as usize >= self.max_positions()
+        {
+            return Err(ModelError::ContextLength { tokens: position as usize + 1, limit: self.max_positions() });
+        }
+        let lowest = adapter.map_or(0, Adapter::lowest_layer);
+        let dropout = options.dropout_key.map(|key| (key, batch.row_keys.as_slice()));
+        let mut saved = Vec::new();
+        let mut x_tc = self.backend.embedding_forward(&self.base.embedding, &batch.ids);
+        for layer in 0..self.base.spec.layers {
+            let context = self.context(layer, adapter, dropout, &batch.positions);
+            let (y_tc, layer_saved) = layer_forward(&context, x_tc, Attend::Packed(&batch.segments));
+            match options.save {
+                SavePolicy::Keep if layer >= lowest => saved.push(Saved::Everything(Box::new(layer_saved))),
+                SavePolicy::Recompute if layer >= lowest => saved.push(Saved::Input(layer_saved.into_input())),
+                _ => {}
+            }
+            x_tc = y_tc;
+        }
+        let rows: Vec<usize> = batch.targets.iter().map(|target| target.row).collect();
+        let last_nc = gather_rows(&x_tc, &rows);
+        let normed_nc = self.final_norm(&last_nc);
+        Ok(Pass { batch, dropout_key: options.dropout_key, saved, last_nc, normed_nc })
+    }
+
+    /// Log-probabilities of the pass's targets, and the gradient of each with respect to its own output row.
+    pub fn head_logprobs(&self, pass: &Pass, label_smoothing: f32, want_gradient: bool) -> HeadOutput {
+        let targets: Vec<u32> = pass.batch.targets.iter().map(|target| target.token).collect();
+        self.backend.head_logprobs(&pass.normed_nc, &self.base.head, &targets, label_smoothing, want_gradient)
+    }
+
+    /// Adds the gradients of `loss = f(smoothed log-probabilities)` to `gradients`; `coefficients` are the derivatives
+    /// of the loss, one per target.
+    ///
+    /// # Panics
+    /// When the pass kept nothing, or the head was asked for no gradient.
+    pub fn backward(
+        &self,
+        pass: Pass,
+        head: HeadOutput,
+        coefficients: &[f32],
+        adapter: &Adapter,
+        gradients: &mut Gradients,
+    ) {
+        let Pass { batch, dropout_key, mut saved, last_nc, normed_nc } = pass;
+        let Some(mut dnormed_nc) = head.dx else { panic!("the head was run without a gradient") };
+        assert_eq!(coefficients.len(), batch.targets.len(), "one coefficient per target");
+        let lowest = adapter.lowest_layer();
+        assert_eq!(saved.len(), self.base.spec.layers - lowest, "layers kept by the forward pass");
+        for (n, &coefficient) in coefficients.iter().enumerate() {
+            for d in dnormed_nc.row_mut(n) {
+                *d *= coefficient;
+            }
+        }
+        drop(normed_nc);
+        let epsilon = self.base.spec.norm_epsilon;
+        let dlast_nc = self.backend.rms_norm_backward(&last_nc, &self.base.final_norm, epsilon, &dnormed_nc);
+        let mut dx_tc = Tensor::zeros(batch.tokens(), self.base.spec.hidden);
+        for (n, target) in batch.targets.iter().enumerate() {
+            for (d, s) in dx_tc.row_mut(target.row).iter_mut().zip(dlast_nc.row(n)) {
+                *d += s;
+            }
+        }
+
+        let dropout = dropout_key.map(|key| (key, batch.row_keys.as_slice()));
+        for layer in (lowest..self.base.spec.layers).rev() {
+            let context = self.context(layer, Some(adapter), dropout, &batch.positions);
+            let layer_saved = match saved.pop() {
+                Some(Saved::Everything(layer_saved)) => *layer_saved,
+                Some(Saved::Input(x_tc)) => layer_forward(&context, x_tc, Attend::Packed(&batch.segments)).1,
+                None => unreachable!("the number of kept layers was checked"),
+            };
+            let want_dx = layer > lowest;
+            match layer_backward(&context, layer_saved, dx_tc, &batch.segments, gradients, want_dx) {
+                Some(dx) => dx_tc = dx,
+                None => return,
+            }
+        }
+    }
+
+    /// Logits `[t, v]` of every row of one sequence: for tests and comparisons, not for training.
+    ///
+    /// # Errors
+    /// As [`Decoder::forward`].
+    pub fn logits(&self, ids: &[u32], adapter: Option<&Adapter>) -> Result<Tensor, ModelError> {
+        let mut cache = crate::generate::KvCache::new(&self.base.spec);
+        let x_tc = self.extend(&mut cache, ids, adapter)?;
+        Ok(self.backend.head_logits(&self.final_norm(&x_tc), &self.base.head))
+    }
+
+    /// Runs new tokens over a cache and returns the layers' output `[n, c]`, before the final norm.
+    pub(crate) fn extend(
+        &self,
+        cache: &mut crate::generate::KvCache,
+        ids: &[u32],
+        adapter: Option<&Adapter>,
+    ) -> Result<Tensor, ModelError> {
+        self.check_ids(ids)?;
+        let past = cache.tokens();
+        if past + ids.len() > self.max_positions() {
+            return Err(ModelError::ContextLength { tokens: past + ids.len(), limit: self.max_positions() });
+        }
+        let positions: Vec<u32> = (past..past + ids.len()).map(|position| position as u32).collect();
+        let mut x_tc = self.backend.embedding_forward(&self.base.embedding, ids);
+        for layer in 0..self.base.spec.layers {
+            let context = self.context(layer, adapter, None, &positions);
+            let (k, v) = cache.layer_mut(layer);
+            (x_tc, _) = layer_forward(&context, x_tc, Attend::Cached { k, v });
+        }
+        cache.advance(ids.len());
+        Ok(x_tc)
+    }
+
+    /// The norm before the head.
+    pub(crate) fn final_norm(&self, x: &Tensor) -> Tensor {
+        self.backend.rms_norm_forward(x, &self.base.final_norm, self.base.spec.norm_epsilon)
+    }
+
+    fn check_ids(&self, ids: &[u32]) -> Result<(), ModelError> {
+        let rows = self.base.spec.vocabulary;
+        match ids.iter().find(|&&id| id as usize >= rows) {
+            Some(&id) => Err(ModelError::TokenId { id, rows }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The given rows of `x`.
+fn gather_rows(x: &Tensor, rows: &[usize]) -> Tensor {
+    let mut out = Tensor::zeros(rows.len(), x.cols());
+    for (n, &row) in rows.iter().enumerate() {
+        out.row_mut(n).copy_from_slice(x.row(row));
+    }
+    out
+}

@@ -1,0 +1,24 @@
+//! The decoder: spec, frozen weights, adapters, forward, backward, KV cache, generation.
+//!
+//! One decoder serves all families: `families/` reads a `config.json` into a [`DecoderSpec`], [`BaseModel`] maps the
+//! weights that the spec names, [`Decoder`] holds the one forward and the one hand-derived backward. There is no tape:
+//! [`Decoder::forward`] returns what [`Decoder::backward`] needs.
+
+pub mod adapter;
+pub mod batch;
+pub mod decoder;
+pub mod error;
+mod families;
+pub mod generate;
+mod layer;
+pub mod peft;
+pub mod spec;
+pub mod weights;
+
+pub use adapter::{Adapter, AdapterModule, AdapterSpec, Gradients, LayerChoice, Targets};
+pub use batch::{PackedBatch, Target};
+pub use decoder::{Decoder, ForwardOptions, Pass, SavePolicy};
+pub use error::ModelError;
+pub use generate::{Generated, KvCache, Sampling, StopReason, generate};
+pub use spec::{DecoderSpec, Linear, RopeScaling};
+pub use weights::BaseModel;

@@ -1,0 +1,231 @@
+//! The frozen weights of a base model: checked against the spec, then used where the files are mapped.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use attune_compute::{DType, Weight};
+use attune_formats::tensors::{self, MappedTensor, WeightFolder};
+
+use crate::error::ModelError;
+use crate::spec::{DecoderSpec, Linear};
+
+/// One linear: frozen weight and bias.
+#[derive(Debug)]
+pub struct FrozenLinear {
+    /// `[out, in]`.
+    pub weight: Weight,
+    /// `[out]`.
+    pub bias: Option<Vec<f32>>,
+}
+
+/// The frozen weights of one layer.
+#[derive(Debug)]
+pub struct LayerWeights {
+    /// Gain of the norm before attention, `[c]`.
+    pub attention_norm: Vec<f32>,
+    /// Gain of the norm before the feed-forward block, `[c]`.
+    pub mlp_norm: Vec<f32>,
+    /// Gains of the norms of each head of q and k, `[d]`.
+    pub qk_norms: Option<(Vec<f32>, Vec<f32>)>,
+    /// In the order of [`Linear::ALL`].
+    pub linears: [FrozenLinear; 7],
+}
+
+/// A base model: its spec and its mapped weights.
+#[derive(Debug)]
+pub struct BaseModel {
+    /// What it is made of.
+    pub spec: DecoderSpec,
+    /// Token embedding `[v, c]`.
+    pub embedding: Weight,
+    /// Layer by layer.
+    pub layers: Vec<LayerWeights>,
+    /// Gain of the norm before the head, `[c]`.
+    pub final_norm: Vec<f32>,
+    /// Output projection `[v, c]`; the embedding itself when tied.
+    pub head: Weight,
+    dir: PathBuf,
+    folder: WeightFolder,
+}
+
+impl BaseModel {
+    /// Maps a folder in Hugging Face layout and checks every tensor's presence, shape and type against `config.json`.
+    /// Nothing is read but headers and norms.
+    ///
+    /// # Errors
+    /// When a file is missing or damaged, the architecture is not supported, a tensor is missing, has another shape or
+    /// type, or does not belong to the architecture.
+    pub fn load(dir: &Path) -> Result<Self, ModelError> {
+        let spec = DecoderSpec::read(dir)?;
+        let mut reader = Reader { dir, folder: WeightFolder::open(dir)?, used: BTreeSet::new() };
+        let embedding = reader.matrix("model.embed_tokens.weight", spec.vocabulary, spec.hidden)?;
+        let layers = (0..spec.layers).map(|layer| reader.layer(&spec, layer)).collect::<Result<Vec<_>, _>>()?;
+        let final_norm = reader.vector("model.norm.weight", spec.hidden)?;
+        let head = if spec.tied_head {
+            reader.used.insert("lm_head.weight".into());
+            embedding.clone()
+        } else {
+            reader.matrix("lm_head.weight", spec.vocabulary, spec.hidden)?
+        };
+        reader.refuse_unexpected()?;
+        let folder = reader.folder;
+        Ok(Self { spec, embedding, layers, final_norm, head, dir: dir.to_path_buf(), folder })
+    }
+
+    /// The folder the model came from.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Reads every weight once and looks for NaNs and infinities.
+    ///
+    /// # Errors
+    /// [`ModelError::NonFinite`] with the first bad element of the first bad tensor, by name.
+    pub fn check_finite(&self) -> Result<(), ModelError> {
+        for name in self.folder.names() {
+            let tensor = self.folder.get(name)?;
+            if let Some(dtype) = storage_type(tensor)
+                && let Some(index) = first_non_finite(dtype, tensor.bytes())
+            {
+                return Err(ModelError::NonFinite { dir: self.dir.clone(), name: name.to_string(), index });
+            }
+        }
+        Ok(())
+    }
+
+    /// Hash of `config.json` and all weight files: the identity that a checkpoint remembers.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn hash(&self) -> Result<String, ModelError> {
+        Ok(self.folder.hash()?)
+    }
+}
+
+/// Takes tensors out of a folder and remembers which were taken.
+struct Reader<'a> {
+    dir: &'a Path,
+    folder: WeightFolder,
+    used: BTreeSet<String>,
+}
+
+impl Reader<'_> {
+    fn tensor(&mut self, name: &str, expected: &[usize]) -> Result<&MappedTensor, ModelError> {
+        self.used.insert(name.to_string());
+        let tensor = self
+            .folder
+            .find(name)
+            .ok_or_else(|| ModelError::MissingTensor { dir: self.dir.to_path_buf(), name: name.into() })?;
+        if tensor.shape != expected {
+            return Err(ModelError::TensorShape {
+                dir: self.dir.to_path_buf(),
+                name: name.into(),
+                got: tensor.shape.clone(),
+                expected: expected.to_vec(),
+            });
+        }
+        if storage_type(tensor).is_none() {
+            return Err(ModelError::TensorType {
+                dir: self.dir.to_path_buf(),
+                name: name.into(),
+                dtype: tensor.dtype.to_string(),
+            });
+        }
+        Ok(tensor)
+    }
+
+    fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Result<Weight, ModelError> {
+        let tensor = self.tensor(name, &[rows, cols])?;
+        let Some(dtype) = storage_type(tensor) else { unreachable!("the type was checked") };
+        let (file, range) = tensor.shared();
+        Ok(Weight::new(dtype, rows, cols, file, range))
+    }
+
+    fn vector(&mut self, name: &str, length: usize) -> Result<Vec<f32>, ModelError> {
+        let tensor = self.tensor(name, &[length])?;
+        Ok(tensors::as_f32_vec(tensor)?)
+    }
+
+    fn layer(&mut self, spec: &DecoderSpec, layer: usize) -> Result<LayerWeights, ModelError> {
+        let prefix = format!("model.layers.{layer}");
+        let attention_norm = self.vector(&format!("{prefix}.input_layernorm.weight"), spec.hidden)?;
+        let mlp_norm = self.vector(&format!("{prefix}.post_attention_layernorm.weight"), spec.hidden)?;
+        let qk_norms = if spec.qk_norm {
+            let q = self.vector(&format!("{prefix}.self_attn.q_norm.weight"), spec.head_dim)?;
+            let k = self.vector(&format!("{prefix}.self_attn.k_norm.weight"), spec.head_dim)?;
+            Some((q, k))
+        } else {
+            None
+        };
+        let mut linears = Vec::with_capacity(Linear::ALL.len());
+        for linear in Linear::ALL {
+            let name = linear.module_name(layer);
+            let (outputs, inputs) = spec.linear_shape(linear);
+            let weight = self.matrix(&format!("{name}.weight"), outputs, inputs)?;
+            let bias = match spec.has_bias(linear) {
+                true => Some(self.vector(&format!("{name}.bias"), outputs)?),
+                false => None,
+            };
+            linears.push(FrozenLinear { weight, bias });
+        }
+        let Ok(linears) = <[FrozenLinear; 7]>::try_from(linears) else { unreachable!("seven linears") };
+        Ok(LayerWeights { attention_norm, mlp_norm, qk_norms, linears })
+    }
+
+    /// A tensor that nobody asked for means that the spec leaves something out. Old checkpoints carry the rotary
+    /// frequencies, which follow from `config.json`.
+    fn refuse_unexpected(&self) -> Result<(), ModelError> {
+        let unexpected: Vec<&str> = self
+            .folder
+            .names()
+            .filter(|name| !self.used.contains(*name) && !name.ends_with("rotary_emb.inv_freq"))
+            .collect();
+        match unexpected.first() {
+            None => Ok(()),
+            Some(name) => Err(ModelError::UnexpectedTensor {
+                dir: self.dir.to_path_buf(),
+                name: (*name).to_string(),
+                count: unexpected.len(),
+            }),
+        }
+    }
+}
+
+fn storage_type(tensor: &MappedTensor) -> Option<DType> {
+    match tensor.dtype {
+        tensors::DType::F32 => Some(DType::F32),
+        tensors::DType::Bf16 => Some(DType::Bf16),
+        tensors::DType::F16 => Some(DType::F16),
+        _ => None,
+    }
+}
+
+/// A value is not finite exactly when all bits of its exponent are set.
+fn first_non_finite(dtype: DType, bytes: &[u8]) -> Option<usize> {
+    let half =
+        |mask: u16| bytes.chunks_exact(2).position(move |pair| u16::from_le_bytes([pair[0], pair[1]]) & mask == mask);
+    match dtype {
+        DType::F32 => bytes
+            .chunks_exact(4)
+            .position(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) & 0x7f80_0000 == 0x7f80_0000),
+        DType::Bf16 => half(0x7f80),
+        DType::F16 => half(0x7c00),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn non_finite_values_are_found_in_every_type() {
+        for dtype in [DType::F32, DType::Bf16, DType::F16] {
+            for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                let weight = Weight::from_f32_as(dtype, 1, 4, &[1.0, -60000.0, bad, f32::NAN]);
+                assert_eq!(first_non_finite(dtype, weight.bytes()), Some(2), "{dtype:?} {bad}");
+            }
+            let weight = Weight::from_f32_as(dtype, 1, 3, &[0.0, -0.0, 65504.0]);
+            assert_eq!(first_non_finite(dtype, weight.bytes()), None, "{dtype:?}");
+        }
+    }
+}
