@@ -1,0 +1,265 @@
+//! What the schema cannot say: keys that depend on each other, and texts that only look right.
+
+use std::path::{Component, Path, PathBuf};
+
+use crate::error::{Origin, Problem};
+use crate::layers::PATH_KEYS;
+use crate::node::Node;
+use crate::sections::Config;
+use crate::values::{ChatTemplate, begins_with_home};
+
+/// What the name of a run may be made of, so that it is a folder on every system.
+pub(crate) const RUN_NAME_PATTERN: &str = r"^[A-Za-z0-9_][A-Za-z0-9._ +-]*$";
+
+/// Every broken rule. `tree` is what `config` was read from.
+pub(crate) fn broken(config: &Config, tree: &Node) -> Vec<Problem> {
+    let mut rules = Rules { tree, problems: Vec::new() };
+    rules.required(config);
+    rules.finite(config);
+    rules.paths(config);
+    rules.names(config);
+    rules.training(config);
+    rules.validation(config);
+    rules.problems
+}
+
+struct Rules<'a> {
+    tree: &'a Node,
+    problems: Vec<Problem>,
+}
+
+impl Rules<'_> {
+    fn origin(&self, key: &str) -> Origin {
+        self.tree.get(key).map_or(Origin::Default, |node| node.origin.clone())
+    }
+
+    fn invalid(&mut self, key: &str, got: String, allowed: &str, advice: &str) {
+        let origin = self.origin(key);
+        self.problems.push(Problem::InvalidValue {
+            key: key.to_owned(),
+            got,
+            allowed: allowed.to_owned(),
+            origin,
+            advice: Some(advice.to_owned()),
+        });
+    }
+
+    fn conflict(&mut self, key: &str, other: &str, reason: &str, advice: &str) {
+        self.problems.push(Problem::Conflict {
+            key: key.to_owned(),
+            origin: self.origin(key),
+            other: other.to_owned(),
+            other_origin: self.origin(other),
+            reason: reason.to_owned(),
+            advice: advice.to_owned(),
+        });
+    }
+
+    fn required(&mut self, config: &Config) {
+        let missing =
+            |key: &str, advice: &str| Problem::Missing { key: key.to_owned(), origin: None, advice: advice.to_owned() };
+        if config.model.path.as_os_str().is_empty() {
+            self.problems.push(missing(
+                "model.path",
+                "give the folder of the base model: `model: {path: ...}` in the file or --set model.path=...",
+            ));
+        }
+        if config.data.train.is_empty() {
+            self.problems.push(missing(
+                "data.train",
+                "give the file with the training examples: `data: {train: ...}` in the file or --set data.train=...",
+            ));
+        }
+    }
+
+    /// YAML cannot get here with such numbers; a configuration that was built by code can.
+    fn finite(&mut self, config: &Config) {
+        let Config { adapter, data, training, checkpoint, evaluation, .. } = config;
+        let stopping = evaluation.early_stopping.as_ref();
+        let numbers = [
+            ("adapter.alpha", Some(adapter.alpha)),
+            ("adapter.dropout", Some(adapter.dropout)),
+            ("data.validation_fraction", Some(data.validation_fraction)),
+            ("training.learning_rate", Some(training.learning_rate)),
+            ("training.warmup_ratio", training.warmup_ratio),
+            ("training.min_learning_rate_ratio", Some(training.min_learning_rate_ratio)),
+            ("training.weight_decay", Some(training.weight_decay)),
+            ("training.adam_beta1", Some(training.adam_beta1)),
+            ("training.adam_beta2", Some(training.adam_beta2)),
+            ("training.adam_epsilon", Some(training.adam_epsilon)),
+            ("training.max_grad_norm", training.max_grad_norm),
+            ("training.label_smoothing", Some(training.label_smoothing)),
+            ("checkpoint.every_minutes", checkpoint.every_minutes),
+            ("evaluation.early_stopping.min_delta", stopping.map(|stopping| stopping.min_delta)),
+        ];
+        for (key, number) in numbers {
+            if let Some(number) = number.filter(|number| !number.is_finite()) {
+                self.invalid(key, number.to_string(), "a finite number", "give a finite number");
+            }
+        }
+        if adapter.alpha_pattern.values().any(|alpha| !alpha.is_finite()) {
+            self.invalid("adapter.alpha_pattern", "not finite".to_owned(), "finite numbers", "give finite numbers");
+        }
+    }
+
+    fn paths(&mut self, config: &Config) {
+        for key in PATH_KEYS {
+            for path in paths_of(config, key) {
+                let got = format!("{:?}", path.display().to_string());
+                if begins_with_home(&path) {
+                    self.invalid(key, got, "a path without `~`", "`~` is not expanded in files: write the whole path");
+                } else if path.as_os_str().is_empty() && key != "model.path" {
+                    self.invalid(key, got, "a path", &format!("leave `{key}` out or give a path"));
+                }
+            }
+        }
+        if begins_with_home(&config.logging.dir) {
+            let got = format!("{:?}", config.logging.dir.display().to_string());
+            self.invalid(
+                "logging.dir",
+                got,
+                "a path without `~`",
+                "`~` is not expanded in files: write the whole path",
+            );
+        }
+        for (i, path) in config.data.train.iter().enumerate() {
+            if config.data.train[..i].iter().any(|earlier| plain(earlier) == plain(path)) {
+                let got = format!("{:?} twice", path.display().to_string());
+                self.invalid(
+                    "data.train",
+                    got,
+                    "each file once",
+                    "for more passes over the data raise `training.epochs`",
+                );
+            }
+        }
+        for path in &config.data.validation {
+            if config.data.train.iter().any(|train| plain(train) == plain(path)) {
+                let reason =
+                    format!("both name {}, so validation would measure what was learnt by heart", path.display());
+                self.conflict(
+                    "data.validation",
+                    "data.train",
+                    &reason,
+                    "keep other examples for validation, or give `data.validation_fraction` in place of `data.validation`",
+                );
+            }
+        }
+    }
+
+    fn names(&mut self, config: &Config) {
+        if let Some(name) = &config.logging.name {
+            let starts_well = name.chars().next().is_some_and(|first| first.is_ascii_alphanumeric() || first == '_');
+            let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || "._ +-".contains(c));
+            // Windows drops dots and blanks at the end of a name.
+            if !starts_well || !is_plain || name.ends_with(['.', ' ']) {
+                self.invalid(
+                    "logging.name",
+                    format!("{name:?}"),
+                    "letters, digits, `_`, `-`, `+`, `.` and blanks, with a letter, a digit or `_` first",
+                    "give a folder in `logging.dir`; `logging.name` is the last part only",
+                );
+            }
+        }
+        let patterns = [
+            ("adapter.rank_pattern", config.adapter.rank_pattern.keys().any(String::is_empty)),
+            ("adapter.alpha_pattern", config.adapter.alpha_pattern.keys().any(String::is_empty)),
+        ];
+        for (key, has_empty_name) in patterns {
+            if has_empty_name {
+                self.invalid(key, "\"\"".to_owned(), "names of modules", "write for instance {q_proj: 8}");
+            }
+        }
+        for (i, prompt) in config.evaluation.sample_prompts.iter().enumerate() {
+            if prompt.trim().is_empty() {
+                let advice = format!("take item {} out of `evaluation.sample_prompts`", i + 1);
+                self.invalid("evaluation.sample_prompts", format!("{prompt:?}"), "prompts with some text", &advice);
+            }
+        }
+    }
+
+    fn training(&mut self, config: &Config) {
+        let training = &config.training;
+        if training.warmup_steps.is_some() && training.warmup_ratio.is_some() {
+            self.conflict(
+                "training.warmup_steps",
+                "training.warmup_ratio",
+                "both say how long the learning rate rises",
+                "take one of them out, or set it to null",
+            );
+        }
+        if let (Some(warmup), Some(steps)) = (training.warmup_steps, training.steps)
+            && warmup > steps
+        {
+            self.conflict(
+                "training.warmup_steps",
+                "training.steps",
+                &format!("a warm-up of {warmup} steps never ends within {steps}"),
+                "lower `training.warmup_steps`, or raise `training.steps`",
+            );
+        }
+    }
+
+    fn validation(&mut self, config: &Config) {
+        let has_files = !config.data.validation.is_empty();
+        let has_fraction = config.data.validation_fraction > 0.0;
+        if has_files && has_fraction {
+            self.conflict(
+                "data.validation",
+                "data.validation_fraction",
+                "both say which examples validate",
+                "take one of them out",
+            );
+        }
+        if config.evaluation.early_stopping.is_none() {
+            return;
+        }
+        if !has_files && !has_fraction {
+            self.conflict(
+                "evaluation.early_stopping",
+                "data.validation",
+                "there are no validation data to judge by",
+                "give `data.validation` or `data.validation_fraction`, or set `evaluation.early_stopping` to null",
+            );
+        }
+        if config.evaluation.every_steps.is_none() {
+            self.conflict(
+                "evaluation.early_stopping",
+                "evaluation.every_steps",
+                "with null the first evaluation is at the end",
+                "give `evaluation.every_steps`, or set `evaluation.early_stopping` to null",
+            );
+        }
+    }
+}
+
+/// The paths that one of [`PATH_KEYS`] holds.
+pub(crate) fn paths_of(config: &Config, key: &str) -> Vec<PathBuf> {
+    match key {
+        "model.path" => vec![config.model.path.clone()],
+        "model.tokenizer" => config.model.tokenizer.iter().cloned().collect(),
+        "model.chat_template" => match &config.model.chat_template {
+            Some(ChatTemplate::File(path)) => vec![path.clone()],
+            _ => Vec::new(),
+        },
+        "adapter.init_from" => config.adapter.init_from.iter().cloned().collect(),
+        "data.train" => config.data.train.clone(),
+        "data.validation" => config.data.validation.clone(),
+        other => unreachable!("`{other}` is not a path key"),
+    }
+}
+
+/// A path without `.` and, where that is sure to mean the same, `..`: enough to see that two spellings name one file.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir if matches!(plain.components().next_back(), Some(Component::Normal(_))) => {
+                plain.pop();
+            }
+            other => plain.push(other),
+        }
+    }
+    plain
+}
