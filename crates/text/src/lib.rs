@@ -1,0 +1,22 @@
+//! Tokenizers, chat templates, which tokens are trained.
+//!
+//! [`TextModel`] is everything about a base model that has to do with text: its `tokenizer.json`, its chat template
+//! and the tokens at which it stops. It turns a [`Conversation`] into ids and says which of them are trained.
+
+mod builtin;
+pub mod conversation;
+mod encode;
+mod error;
+mod files;
+mod locate;
+mod marks;
+mod model;
+mod stream;
+mod template;
+mod tokens;
+
+pub use conversation::{Conversation, Message};
+pub use encode::{Encoded, TrainOn};
+pub use error::TextError;
+pub use model::{LoadOptions, TextModel};
+pub use stream::DecodeStream;
