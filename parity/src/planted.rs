@@ -1,0 +1,192 @@
+//! Backends with one planted mistake each: proof that a rung of the ladder can fail.
+
+use attune_compute::reference::Reference;
+use attune_compute::{
+    AdamWArgs, AttentionArgs, AttentionOutput, Backend, HeadOutput, LinearArgs, LinearOutput, RopeTable,
+    SidePathGradient, Tensor, Weight,
+};
+
+/// What is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mistake {
+    /// The last input of every linear is left out, as by a kernel that forgets the rest after whole vectors.
+    LinearForgetsTail,
+    /// Attention sees one token more than the window, in passes over whole sequences.
+    WindowOneTooWide,
+    /// Attention sees one token more than the window, over the key/value cache.
+    CachedWindowOneTooWide,
+    /// Examples of a packed batch see the examples before them.
+    SegmentsIgnored,
+    /// The gradient of the rotation is taken for the rotation itself.
+    RopeBackwardRotatesForward,
+    /// The gradient of the norm is `dy * gain / rms`, without the part that comes through the root.
+    NormBackwardForgetsRoot,
+    /// The gradient of A is not scaled by alpha / r.
+    SidePathGradientUnscaled,
+    /// Label smoothing is left out.
+    SmoothingForgotten,
+    /// AdamW without its bias correction.
+    BiasCorrectionForgotten,
+    /// AdamW without weight decay.
+    DecayForgotten,
+}
+
+/// The reference backend with a mistake.
+#[derive(Debug, Clone, Copy)]
+pub struct Planted(pub Mistake);
+
+impl Planted {
+    fn has(&self, mistake: Mistake) -> bool {
+        self.0 == mistake
+    }
+
+    /// Arguments of attention over whole sequences, with the mistakes of the mask; `whole` are borders of one segment.
+    fn packed_args<'a>(&self, args: &AttentionArgs<'a>, whole: &'a [usize]) -> AttentionArgs<'a> {
+        let mut args = *args;
+        if self.has(Mistake::WindowOneTooWide) {
+            args.window = args.window.map(|window| window + 1);
+        }
+        if self.has(Mistake::SegmentsIgnored) {
+            args.segments = whole;
+        }
+        args
+    }
+}
+
+impl Backend for Planted {
+    fn name(&self) -> String {
+        format!("reference with {:?}", self.0)
+    }
+
+    fn embedding_forward(&self, table: &Weight, ids: &[u32]) -> Tensor {
+        Reference.embedding_forward(table, ids)
+    }
+
+    fn rms_norm_forward(&self, x: &Tensor, gain: &[f32], epsilon: f32) -> Tensor {
+        Reference.rms_norm_forward(x, gain, epsilon)
+    }
+
+    fn rms_norm_backward(&self, x: &Tensor, gain: &[f32], epsilon: f32, dy: &Tensor) -> Tensor {
+        if !self.has(Mistake::NormBackwardForgetsRoot) {
+            return Reference.rms_norm_backward(x, gain, epsilon, dy);
+        }
+        let mut dx = dy.clone();
+        for t in 0..x.rows() {
+            let mean_square = x.row(t).iter().map(|value| value * value).sum::<f32>() / x.cols() as f32;
+            for (d, g) in dx.row_mut(t).iter_mut().zip(gain) {
+                *d *= g / (mean_square + epsilon).sqrt();
+            }
+        }
+        dx
+    }
+
+    fn rope_forward(&self, x: &mut Tensor, positions: &[u32], table: &RopeTable) {
+        Reference.rope_forward(x, positions, table);
+    }
+
+    fn rope_backward(&self, dx: &mut Tensor, positions: &[u32], table: &RopeTable) {
+        if self.has(Mistake::RopeBackwardRotatesForward) {
+            Reference.rope_forward(dx, positions, table);
+        } else {
+            Reference.rope_backward(dx, positions, table);
+        }
+    }
+
+    fn linear_forward(&self, x: &Tensor, args: &LinearArgs) -> LinearOutput {
+        if !self.has(Mistake::LinearForgetsTail) {
+            return Reference.linear_forward(x, args);
+        }
+        let mut x = x.clone();
+        for t in 0..x.rows() {
+            if let Some(last) = x.row_mut(t).last_mut() {
+                *last = 0.0;
+            }
+        }
+        Reference.linear_forward(&x, args)
+    }
+
+    fn linear_backward(
+        &self,
+        x: &Tensor,
+        low_rank: Option<&Tensor>,
+        dy: &Tensor,
+        args: &LinearArgs,
+        gradient: Option<SidePathGradient>,
+        want_dx: bool,
+    ) -> Option<Tensor> {
+        match (self.has(Mistake::SidePathGradientUnscaled), args.side, gradient) {
+            (true, Some(side), Some(gradient)) => {
+                let SidePathGradient { da, db } = gradient;
+                let mut scaled = vec![0.0; da.len()];
+                let inner = Some(SidePathGradient { da: &mut scaled, db });
+                let dx = Reference.linear_backward(x, low_rank, dy, args, inner, want_dx);
+                for (sum, value) in da.iter_mut().zip(scaled) {
+                    *sum += value / side.scale;
+                }
+                dx
+            }
+            (_, _, gradient) => Reference.linear_backward(x, low_rank, dy, args, gradient, want_dx),
+        }
+    }
+
+    fn attention_forward(&self, q: &Tensor, k: &Tensor, v: &Tensor, args: &AttentionArgs) -> AttentionOutput {
+        Reference.attention_forward(q, k, v, &self.packed_args(args, &[0, q.rows()]))
+    }
+
+    fn attention_backward(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        output: &AttentionOutput,
+        d_o: &Tensor,
+        args: &AttentionArgs,
+    ) -> (Tensor, Tensor, Tensor) {
+        Reference.attention_backward(q, k, v, output, d_o, &self.packed_args(args, &[0, q.rows()]))
+    }
+
+    fn attention_cached(&self, q: &Tensor, k: &[f32], v: &[f32], past: usize, args: &AttentionArgs) -> Tensor {
+        let wider = self.has(Mistake::CachedWindowOneTooWide);
+        let window = if wider { args.window.map(|window| window + 1) } else { args.window };
+        Reference.attention_cached(q, k, v, past, &AttentionArgs { window, ..*args })
+    }
+
+    fn swiglu_forward(&self, gate: &Tensor, up: &Tensor) -> Tensor {
+        Reference.swiglu_forward(gate, up)
+    }
+
+    fn swiglu_backward(&self, gate: &Tensor, up: &Tensor, dh: &Tensor) -> (Tensor, Tensor) {
+        Reference.swiglu_backward(gate, up, dh)
+    }
+
+    fn add_assign(&self, x: &mut Tensor, y: &Tensor) {
+        Reference.add_assign(x, y);
+    }
+
+    fn head_logits(&self, x: &Tensor, head: &Weight) -> Tensor {
+        Reference.head_logits(x, head)
+    }
+
+    fn head_logprobs(
+        &self,
+        x: &Tensor,
+        head: &Weight,
+        targets: &[u32],
+        label_smoothing: f32,
+        want_gradient: bool,
+    ) -> HeadOutput {
+        let smoothing = if self.has(Mistake::SmoothingForgotten) { 0.0 } else { label_smoothing };
+        Reference.head_logprobs(x, head, targets, smoothing, want_gradient)
+    }
+
+    fn adamw(&self, parameter: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], args: &AdamWArgs) {
+        // With a late step number the correction's divisors are 1.
+        let step = if self.has(Mistake::BiasCorrectionForgotten) { 1_000_000 } else { args.step };
+        let weight_decay = if self.has(Mistake::DecayForgotten) { 0.0 } else { args.weight_decay };
+        Reference.adamw(parameter, g, m, v, &AdamWArgs { step, weight_decay, ..*args });
+    }
+
+    fn sum_squares(&self, values: &[f32]) -> f64 {
+        Reference.sum_squares(values)
+    }
+}

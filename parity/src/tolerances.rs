@@ -1,0 +1,156 @@
+//! The one table of tolerances. Loosening a row needs a decision record that says what was learnt.
+//!
+//! The bounds rest on measurements that stand in each `case.json` under `measured`; `tests/goldens.rs` holds the table
+//! to them.
+
+/// A rung of the ladder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rung {
+    /// Logits and gradients of a whole model.
+    L2,
+    /// Losses.
+    L3,
+    /// Ten training steps.
+    L4,
+    /// Other programs open our files.
+    L7,
+}
+
+/// What is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quantity {
+    /// Logits of the base, with or without an adapter.
+    Logits,
+    /// Gradient of every adapter matrix.
+    Gradients,
+    /// Loss of a step.
+    Losses,
+    /// Global norm of the gradient before clipping.
+    GradientNorms,
+    /// The adapter after the steps.
+    FinalAdapter,
+}
+
+/// How the reference was computed. Attune computes in f32 whatever the weights are stored in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// In f32, over f32 weights or over bf16 weights widened to f32.
+    F32,
+    /// Activations rounded to bf16 after every operation.
+    Bf16,
+}
+
+/// How an error is measured. Everything in f64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Metric {
+    /// `max |got - expected| / max(|expected|, rms(expected))`.
+    LargestElement,
+    /// `||got - expected|| / ||expected||`.
+    Norm,
+}
+
+/// One row of the table. The same bound holds for every backend: each may round, none may differ more.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tolerance {
+    /// Where.
+    pub rung: Rung,
+    /// What.
+    pub quantity: Quantity,
+    /// Against which arithmetic.
+    pub reference: Arithmetic,
+    /// By which measure.
+    pub metric: Metric,
+    /// Largest error that passes.
+    pub limit: f64,
+    /// Why this much and no more.
+    pub why: &'static str,
+}
+
+/// Every tolerance of the ladder.
+pub const TABLE: &[Tolerance] = &[
+    Tolerance {
+        rung: Rung::L2,
+        quantity: Quantity::Logits,
+        reference: Arithmetic::F32,
+        metric: Metric::LargestElement,
+        limit: 5e-5,
+        why: "rounding alone moves the reference by up to 4e-6 (f32 against f64); ten times that for other orders of sums",
+    },
+    Tolerance {
+        rung: Rung::L2,
+        quantity: Quantity::Gradients,
+        reference: Arithmetic::F32,
+        metric: Metric::LargestElement,
+        limit: 1e-4,
+        why: "rounding alone moves the reference by up to 1e-5; a backward pass is twice as deep as a forward pass",
+    },
+    Tolerance {
+        rung: Rung::L3,
+        quantity: Quantity::Losses,
+        reference: Arithmetic::F32,
+        metric: Metric::LargestElement,
+        limit: 1e-5,
+        why: "a mean over targets: rounding alone moves the reference by up to 7e-7",
+    },
+    Tolerance {
+        rung: Rung::L4,
+        quantity: Quantity::Losses,
+        reference: Arithmetic::F32,
+        metric: Metric::LargestElement,
+        limit: 1e-5,
+        why: "as the first loss: ten steps from the same adapter do not amplify rounding measurably",
+    },
+    Tolerance {
+        rung: Rung::L4,
+        quantity: Quantity::GradientNorms,
+        reference: Arithmetic::F32,
+        metric: Metric::LargestElement,
+        limit: 5e-5,
+        why: "rounding alone moves the reference by up to 6e-6: the norm follows the largest gradients",
+    },
+    Tolerance {
+        rung: Rung::L4,
+        quantity: Quantity::FinalAdapter,
+        reference: Arithmetic::F32,
+        metric: Metric::LargestElement,
+        limit: 1e-4,
+        why: "AdamW divides by the root of the second moment: where a gradient is near zero its rounding is enlarged",
+    },
+    Tolerance {
+        rung: Rung::L2,
+        quantity: Quantity::Logits,
+        reference: Arithmetic::Bf16,
+        metric: Metric::Norm,
+        limit: 2.5e-2,
+        why: "Transformers' own bf16 run lies up to 1.8e-2 from its f32 run over the same weights; we compute in f32, so \
+              this is how far off that run is, not how far off we are",
+    },
+    Tolerance {
+        rung: Rung::L4,
+        quantity: Quantity::Losses,
+        reference: Arithmetic::Bf16,
+        metric: Metric::LargestElement,
+        limit: 5e-3,
+        why: "the bf16 run's losses lie up to 3.3e-3 from those of the f32 run over the same weights (ten steps)",
+    },
+    Tolerance {
+        rung: Rung::L7,
+        quantity: Quantity::Logits,
+        reference: Arithmetic::F32,
+        metric: Metric::LargestElement,
+        limit: 5e-5,
+        why: "the same models and arithmetic as l2; adapters are written in f32 without loss",
+    },
+];
+
+/// The row for a comparison.
+///
+/// # Panics
+/// When the table has none: a test asks for a comparison that nobody justified.
+pub fn tolerance(rung: Rung, quantity: Quantity, reference: Arithmetic) -> &'static Tolerance {
+    let row = TABLE.iter().find(|row| (row.rung, row.quantity, row.reference) == (rung, quantity, reference));
+    match row {
+        Some(row) => row,
+        None => panic!("no tolerance for {rung:?} {quantity:?} against {reference:?}: add a row with its reason"),
+    }
+}
