@@ -9,6 +9,9 @@ use attune_formats::tensors::{self, MappedTensor, WeightFolder};
 use crate::error::ModelError;
 use crate::spec::{DecoderSpec, Linear};
 
+const EMBEDDING: &str = "model.embed_tokens.weight";
+const HEAD: &str = "lm_head.weight";
+
 /// One linear: frozen weight and bias.
 #[derive(Debug)]
 pub struct FrozenLinear {
@@ -58,14 +61,19 @@ impl BaseModel {
     pub fn load(dir: &Path) -> Result<Self, ModelError> {
         let spec = DecoderSpec::read(dir)?;
         let mut reader = Reader { dir, folder: WeightFolder::open(dir)?, used: BTreeSet::new() };
-        let embedding = reader.matrix("model.embed_tokens.weight", spec.vocabulary, spec.hidden)?;
+        // Some tied checkpoints store the shared matrix under the head's name alone; Transformers opens them too.
+        let embedding_name = match reader.folder.find(EMBEDDING) {
+            None if spec.tied_head && reader.folder.find(HEAD).is_some() => HEAD,
+            _ => EMBEDDING,
+        };
+        let embedding = reader.matrix(embedding_name, spec.vocabulary, spec.hidden)?;
         let layers = (0..spec.layers).map(|layer| reader.layer(&spec, layer)).collect::<Result<Vec<_>, _>>()?;
         let final_norm = reader.vector("model.norm.weight", spec.hidden)?;
         let head = if spec.tied_head {
-            reader.used.insert("lm_head.weight".into());
+            reader.used.insert(HEAD.into());
             embedding.clone()
         } else {
-            reader.matrix("lm_head.weight", spec.vocabulary, spec.hidden)?
+            reader.matrix(HEAD, spec.vocabulary, spec.hidden)?
         };
         reader.refuse_unexpected()?;
         let folder = reader.folder;

@@ -6,8 +6,9 @@ mod common;
 
 use std::path::Path;
 
+use attune_compute::reference::Reference;
 use attune_formats::tensors::{TensorView, write_tensors};
-use attune_model::{BaseModel, DecoderSpec, ModelError, RopeScaling};
+use attune_model::{BaseModel, Decoder, DecoderSpec, ModelError, RopeScaling};
 use serde_json::{Value, json};
 
 type Tensors = Vec<(String, Vec<usize>, Vec<f32>)>;
@@ -158,4 +159,21 @@ fn a_folder_that_is_no_model_says_what_it_lacks() {
     let error = BaseModel::load(dir.path()).unwrap_err();
     assert!(error.to_string().contains("config.json"), "{error}");
     assert!(error.hint().unwrap().contains("Hugging Face layout"));
+}
+
+#[test]
+fn a_tied_model_may_store_the_shared_matrix_under_either_name() {
+    let logits = |name: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let spec = common::write_model(dir.path(), &common::config("qwen2"), 1);
+        assert!(spec.tied_head);
+        let mut tensors = common::random_tensors(&spec, 1);
+        tensors.iter_mut().find(|(old, ..)| old == "model.embed_tokens.weight").unwrap().0 = name.into();
+        let views: Vec<TensorView> =
+            tensors.iter().map(|(name, shape, data)| TensorView { name, shape, data }).collect();
+        write_tensors(&dir.path().join("model.safetensors"), &views, &Default::default()).unwrap();
+        let base = BaseModel::load(dir.path()).unwrap();
+        Decoder::new(&Reference, &base, 8).unwrap().logits(&[1, 2, 3], None).unwrap()
+    };
+    assert_eq!(logits("model.embed_tokens.weight"), logits("lm_head.weight"));
 }
