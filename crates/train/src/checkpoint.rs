@@ -1,0 +1,323 @@
+//! Checkpoints: everything that a resumed run needs to end in the same bytes.
+//!
+//! ```text
+//! checkpoints/step-000200/
+//!   adapter_model.safetensors  adapter_config.json   the adapter; PEFT loads the folder as it is
+//!   state.safetensors                                AdamW's moments
+//!   state.json                                       the cursor: see RunState
+//!   manifest.json                                    sizes and hashes of the others; written last
+//! ```
+//! A folder without a manifest, or whose files differ from it, is not a checkpoint. Random numbers are pure functions
+//! of (seed, step), so no generator state is stored.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use attune_formats::files::{self, DirWriter};
+use attune_formats::manifest::Manifest;
+use attune_formats::tensors::{self, TensorView};
+use attune_model::{Adapter, DecoderSpec};
+use serde::{Deserialize, Serialize};
+
+use crate::error::TrainError;
+use crate::evaluate::Progress;
+use crate::optimizer::{AdamW, AdamWSettings, ModuleMoments};
+use crate::run_dir::MetricsLine;
+
+const STATE_VERSION: u32 = 1;
+
+/// Where a run stands: all that is neither the adapter nor a moment, and changes from step to step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunState {
+    /// Version of this form.
+    pub version: u32,
+    /// Steps done, skipped ones included: the cursor of the batch plan and of the schedule.
+    pub step: u64,
+    /// Epochs that lie behind: for people.
+    pub epoch: f64,
+    /// Seed of the run: for people; the configuration decides.
+    pub seed: u64,
+    /// Updates of AdamW.
+    pub updates: u64,
+    /// Skipped steps.
+    pub skipped_steps: u64,
+    /// Steps that were skipped without a good one since.
+    pub bad_in_a_row: u32,
+    /// Tokens seen, without padding.
+    pub tokens: u64,
+    /// Trained tokens seen.
+    pub trained_tokens: u64,
+    /// The best evaluation, and what early stopping counts.
+    pub progress: Progress,
+    /// `(steps done, loss)` of every evaluation; null where it was not finite.
+    pub evaluations: Vec<(u64, Option<f64>)>,
+    /// The last step at which the evaluation was done.
+    pub evaluated_step: Option<u64>,
+    /// Whether early stopping ended the run.
+    pub stopped_early: bool,
+    /// The line of the last step when it is not in `metrics.jsonl` yet, because the evaluation after it was interrupted.
+    pub unreported: Option<MetricsLine>,
+}
+
+impl RunState {
+    /// Before the first step.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            version: STATE_VERSION,
+            step: 0,
+            epoch: 0.0,
+            seed,
+            updates: 0,
+            skipped_steps: 0,
+            bad_in_a_row: 0,
+            tokens: 0,
+            trained_tokens: 0,
+            progress: Progress::default(),
+            evaluations: Vec::new(),
+            evaluated_step: None,
+            stopped_early: false,
+            unreported: None,
+        }
+    }
+
+    /// The last step whose line is in `metrics.jsonl`.
+    pub fn reported_step(&self) -> u64 {
+        self.step - u64::from(self.unreported.is_some())
+    }
+}
+
+/// The folder of the checkpoints of a run.
+#[derive(Debug, Clone)]
+pub struct Checkpoints {
+    dir: PathBuf,
+    keep: usize,
+}
+
+/// A checkpoint whose files are those that were written.
+#[derive(Debug)]
+pub struct Checkpoint {
+    /// Its folder.
+    pub path: PathBuf,
+    /// The adapter.
+    pub adapter: Adapter,
+    /// Moments and the number of updates.
+    pub optimizer: AdamW,
+    /// The rest.
+    pub state: RunState,
+}
+
+/// A checkpoint that cannot be used, and why.
+#[derive(Debug)]
+pub struct Damaged {
+    /// Its folder.
+    pub path: PathBuf,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl Checkpoints {
+    /// Those of the folder `dir`, of which the newest `keep` stay.
+    pub fn new(dir: PathBuf, keep: usize) -> Self {
+        Self { dir, keep: keep.max(1) }
+    }
+
+    /// Folder of the checkpoint after `step` steps.
+    pub fn path(&self, step: u64) -> PathBuf {
+        self.dir.join(format!("step-{step:06}"))
+    }
+
+    /// Size on the disk of one checkpoint of `adapter`: the adapter, two moments, and some room for the JSON files.
+    pub fn estimated_bytes(adapter: &Adapter) -> u64 {
+        const JSON_BYTES: u64 = 256 * 1024;
+        3 * 4 * adapter.parameters() as u64 + JSON_BYTES
+    }
+
+    /// Writes a checkpoint, whole or not at all, then deletes those that are no longer kept: neither among the newest
+    /// `keep` nor the best.
+    ///
+    /// # Errors
+    /// When the disk is full or a file cannot be written; earlier checkpoints are intact then.
+    pub fn save(
+        &self,
+        adapter: &Adapter,
+        optimizer: &AdamW,
+        state: &RunState,
+        base_name: &str,
+    ) -> Result<PathBuf, TrainError> {
+        let path = self.path(state.step);
+        let writer = DirWriter::create(&path)?;
+        adapter.write_peft(&writer, base_name)?;
+        write_moments(&writer, adapter, optimizer)?;
+        writer.write("state.json", &to_json(state, &path)?)?;
+        Manifest::seal(&writer)?;
+        writer.replace()?;
+        self.delete_old(state)?;
+        Ok(path)
+    }
+
+    fn delete_old(&self, state: &RunState) -> Result<(), TrainError> {
+        let steps = self.steps()?;
+        let best = state.progress.best.map(|best| best.step);
+        // Steps ahead of the run are damaged ones that it fell back from: they must not displace whole ones.
+        let reached = steps.iter().rev().filter(|step| **step <= state.step);
+        for step in reached.skip(self.keep).filter(|step| Some(**step) != best) {
+            let path = self.path(*step);
+            files::remove_dir_all(&path)?;
+        }
+        Ok(())
+    }
+
+    /// Steps of all checkpoints, whole or not, ascending.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn steps(&self) -> Result<Vec<u64>, TrainError> {
+        let io = |source| TrainError::Io { path: self.dir.clone(), source };
+        let entries = match std::fs::read_dir(&self.dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(io(error)),
+        };
+        let mut steps = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(io)?.file_name();
+            let step = name.to_str().and_then(|name| name.strip_prefix("step-")?.parse::<u64>().ok());
+            steps.extend(step.filter(|&step| self.path(step).file_name() == Some(&name)));
+        }
+        steps.sort_unstable();
+        Ok(steps)
+    }
+
+    /// The newest whole checkpoint, and those newer than it that are damaged. `shape` is an adapter of the run's shape.
+    ///
+    /// # Errors
+    /// When the folder cannot be read, or there are checkpoints and none of them is whole.
+    pub fn newest(
+        &self,
+        run_dir: &Path,
+        model: &DecoderSpec,
+        shape: &Adapter,
+        settings: AdamWSettings,
+    ) -> Result<(Option<Checkpoint>, Vec<Damaged>), TrainError> {
+        let mut damaged: Vec<Damaged> = Vec::new();
+        let steps = self.steps()?;
+        for &step in steps.iter().rev() {
+            let path = self.path(step);
+            match read(&path, step, model, shape, settings) {
+                Ok(checkpoint) => return Ok((Some(checkpoint), damaged)),
+                Err(error) => damaged.push(Damaged { path, reason: error.to_string() }),
+            }
+        }
+        match damaged.first() {
+            None => Ok((None, damaged)),
+            Some(newest) => Err(TrainError::NoWholeCheckpoint {
+                run_dir: run_dir.into(),
+                count: steps.len(),
+                reason: newest.reason.clone(),
+            }),
+        }
+    }
+
+    /// The adapter of the checkpoint after `step` steps.
+    ///
+    /// # Errors
+    /// When it is not whole.
+    pub fn adapter_at(&self, step: u64, model: &DecoderSpec, shape: &Adapter) -> Result<Adapter, TrainError> {
+        let path = self.path(step);
+        Manifest::verify(&path)?;
+        read_adapter(&path, model, shape)
+    }
+}
+
+/// The matrices of a checkpoint in an adapter of the run's shape: ranks and scales are the run's own.
+fn read_adapter(dir: &Path, model: &DecoderSpec, shape: &Adapter) -> Result<Adapter, TrainError> {
+    let read = Adapter::from_peft(model, dir)?;
+    let outline = |adapter: &Adapter| -> Vec<(String, usize)> {
+        adapter.modules.iter().map(|module| (module.name.clone(), module.rank)).collect()
+    };
+    if outline(&read) != outline(shape) {
+        let reason = "its modules and ranks are not those of the configuration".into();
+        return Err(TrainError::RunFile { path: dir.into(), reason });
+    }
+    let mut adapter = shape.clone();
+    for (module, read) in adapter.modules.iter_mut().zip(read.modules) {
+        (module.a, module.b) = (read.a, read.b);
+    }
+    Ok(adapter)
+}
+
+fn read(
+    path: &Path,
+    step: u64,
+    model: &DecoderSpec,
+    shape: &Adapter,
+    settings: AdamWSettings,
+) -> Result<Checkpoint, TrainError> {
+    Manifest::verify(path)?;
+    let state_path = path.join("state.json");
+    let broken = |reason: String| TrainError::RunFile { path: state_path.clone(), reason };
+    let json = std::fs::read(&state_path).map_err(|source| TrainError::Io { path: state_path.clone(), source })?;
+    let state: RunState = serde_json::from_slice(&json).map_err(|error| broken(error.to_string()))?;
+    if state.version != STATE_VERSION {
+        return Err(broken(format!(
+            "version {} of the checkpoint's form, this program knows {STATE_VERSION}",
+            state.version
+        )));
+    }
+    if state.step != step {
+        return Err(broken(format!("it belongs to step {}", state.step)));
+    }
+    let adapter = read_adapter(path, model, shape)?;
+    let moments = read_moments(&path.join("state.safetensors"), &adapter)?;
+    let optimizer = AdamW { settings, updates: state.updates, moments };
+    Ok(Checkpoint { path: path.into(), adapter, optimizer, state })
+}
+
+const MOMENTS: [&str; 4] = ["a_m", "a_v", "b_m", "b_v"];
+
+fn write_moments(writer: &DirWriter, adapter: &Adapter, optimizer: &AdamW) -> Result<(), TrainError> {
+    let mut named = Vec::new();
+    for (module, moments) in adapter.modules.iter().zip(&optimizer.moments) {
+        for (moment, values) in MOMENTS.into_iter().zip([&moments.a_m, &moments.a_v, &moments.b_m, &moments.b_v]) {
+            named.push((format!("{}.{moment}", module.name), [values.len()], values));
+        }
+    }
+    let views: Vec<TensorView> =
+        named.iter().map(|(name, shape, values)| TensorView { name, shape, data: values }).collect();
+    tensors::write_tensors_into(writer, "state.safetensors", &views, &BTreeMap::new())?;
+    Ok(())
+}
+
+fn read_moments(path: &Path, adapter: &Adapter) -> Result<Vec<ModuleMoments>, TrainError> {
+    let mut read = tensors::read_tensors(path)?;
+    let mut take = |module: &str, moment: &str, length: usize| {
+        let name = format!("{module}.{moment}");
+        match read.remove(&name) {
+            Some(tensor) if tensor.data.len() == length => Ok(tensor.data),
+            Some(tensor) => Err(TrainError::RunFile {
+                path: path.into(),
+                reason: format!("tensor '{name}' has {} values, expected {length}", tensor.data.len()),
+            }),
+            None => Err(TrainError::RunFile { path: path.into(), reason: format!("tensor '{name}' is missing") }),
+        }
+    };
+    adapter
+        .modules
+        .iter()
+        .map(|module| {
+            Ok(ModuleMoments {
+                a_m: take(&module.name, MOMENTS[0], module.a.len())?,
+                a_v: take(&module.name, MOMENTS[1], module.a.len())?,
+                b_m: take(&module.name, MOMENTS[2], module.b.len())?,
+                b_v: take(&module.name, MOMENTS[3], module.b.len())?,
+            })
+        })
+        .collect()
+}
+
+fn to_json(state: &RunState, path: &Path) -> Result<Vec<u8>, TrainError> {
+    let mut json = serde_json::to_vec_pretty(state)
+        .map_err(|error| TrainError::RunFile { path: path.into(), reason: error.to_string() })?;
+    json.push(b'\n');
+    Ok(json)
+}

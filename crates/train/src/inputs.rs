@@ -1,0 +1,328 @@
+//! Everything that a run reads, checked before the first step: model, tokenizer, data, backend.
+
+use std::collections::{BTreeSet, HashSet};
+use std::path::{Path, PathBuf};
+
+use attune_compute::Backend;
+use attune_compute::cpu::Cpu;
+use attune_compute::reference::Reference;
+use attune_config::{AdapterConfig, BackendChoice, Config, DataFormat, Layers, TargetModules, TemplateDate};
+use attune_data::{DataSet, FileReport, FormatChoice, Row, split_validation};
+use attune_formats::tensors::WeightFolder;
+use attune_model::{Adapter, AdapterSpec, BaseModel, LayerChoice, Linear, Targets};
+use attune_text::{LoadOptions, TextModel, TrainOn};
+use serde_json::Value;
+
+use crate::error::TrainError;
+use crate::evaluate::{SamplePrompt, sample_prompts};
+use crate::events::{DataFile, DataRead, Event};
+use crate::examples::{EncodeOptions, Example, encode_rows};
+use crate::run_dir::{HashedFile, Identity};
+
+/// What a run works with.
+pub struct Inputs {
+    /// Tokenizer and chat template.
+    pub text: TextModel,
+    /// Frozen weights.
+    pub base: BaseModel,
+    /// Where it computes.
+    pub backend: Box<dyn Backend>,
+    /// Training examples.
+    pub train: Vec<Example>,
+    /// Validation examples; may be none.
+    pub validation: Vec<Example>,
+    /// Prompts that are continued beside each evaluation.
+    pub prompts: Vec<SamplePrompt>,
+    /// Hashes of all of it.
+    pub identity: Identity,
+}
+
+impl Inputs {
+    /// Reads and checks everything, the cheap things first. On resume, `before` is the identity when the run started.
+    ///
+    /// # Errors
+    /// When anything is missing, broken, does not fit together, would train wrongly, or changed since the run started.
+    pub fn load(
+        config: &Config,
+        before: Option<&Identity>,
+        emit: &mut dyn FnMut(Event) -> Result<(), TrainError>,
+    ) -> Result<Self, TrainError> {
+        check_folder("model.path", &config.model.path)?;
+        if let Some(dir) = &config.adapter.init_from {
+            check_folder("adapter.init_from", dir)?;
+        }
+        let backend = open_backend(config)?;
+        let text = TextModel::load(&config.model.path, &load_options(config))?;
+        let base = BaseModel::load(&config.model.path)?;
+        if let Some(before) = before {
+            check_data_unchanged(before)?;
+        }
+        let data = read_data(config)?;
+        let validation_key =
+            if config.data.validation.is_empty() { "data.validation_fraction" } else { "data.validation" };
+        let options = encode_options(config, &base);
+        let (train, train_report) = encode_rows(&data.train, "data.train", &text, &options)?;
+        emit(Event::DataRead(DataRead { key: "data.train", files: data.train_files.clone(), report: train_report }))?;
+        let mut validation = Vec::new();
+        if !data.validation.is_empty() {
+            let (examples, report) = encode_rows(&data.validation, validation_key, &text, &options)?;
+            let files = data.validation_files.clone();
+            emit(Event::DataRead(DataRead { key: validation_key, files, report }))?;
+            validation = examples;
+        }
+        if let Some(message) = leak_warning(&data) {
+            emit(Event::Warning { message })?;
+        }
+        let (prompts, left_out) = sample_prompts(
+            &config.evaluation.sample_prompts,
+            &data.validation,
+            config.evaluation.samples,
+            &text,
+            config.data.completion_style,
+            base.spec.max_positions,
+        )?;
+        if left_out > 0 {
+            let message = format!("evaluation.sample_prompts: {left_out} are empty or as long as the model's context");
+            emit(Event::Warning { message })?;
+        }
+
+        let identity = Identity {
+            base: hash_all(base_files(&config.model.path)?)?,
+            text: text.identity(),
+            train: data.train_files,
+            validation: data.validation_files,
+            init_from: match &config.adapter.init_from {
+                Some(dir) => hash_all([dir.join("adapter_config.json"), dir.join("adapter_model.safetensors")])?,
+                None => Vec::new(),
+            },
+            config: deciding_sections(config)?,
+        };
+        if let Some(before) = before {
+            identity.check_unchanged(before)?;
+        }
+        base.check_finite()?;
+        Ok(Self { text, base, backend, train, validation, prompts, identity })
+    }
+
+    /// Positions that the decoder needs: the longest example, or the longest sample with its prompt.
+    pub fn longest_sequence(&self, config: &Config) -> usize {
+        let examples = self.train.iter().chain(&self.validation).map(|example| example.ids.len());
+        let samples = self.prompts.iter().map(|prompt| prompt.ids.len() + config.evaluation.sample_max_tokens);
+        examples.chain(samples).max().unwrap_or(0).min(self.base.spec.max_positions)
+    }
+
+    /// The adapter before the first step: fresh, or `adapter.init_from`.
+    ///
+    /// An adapter that is given brings its own shape. Keys of the configuration that say something else than the
+    /// default must agree with it, so that none of them is ignored in silence; `adapter.dropout` is the configuration's.
+    ///
+    /// # Errors
+    /// When no module matches, or the given adapter does not fit the model or the configuration.
+    pub fn initial_adapter(&self, config: &Config) -> Result<Adapter, TrainError> {
+        let (model, settings) = (&self.base.spec, &config.adapter);
+        let Some(dir) = &settings.init_from else {
+            return Ok(Adapter::init(model, &adapter_spec(config), config.training.seed)?);
+        };
+        let mut given = Adapter::from_peft(model, dir)?;
+        given.spec.dropout = settings.dropout as f32;
+        let silent = AdapterConfig {
+            dropout: settings.dropout,
+            init_from: settings.init_from.clone(),
+            ..AdapterConfig::default()
+        };
+        if *settings != silent {
+            refuse_other_shape(&given, &Adapter::init(model, &adapter_spec(config), config.training.seed)?, dir)?;
+        }
+        Ok(given)
+    }
+}
+
+fn refuse_other_shape(given: &Adapter, wanted: &Adapter, dir: &Path) -> Result<(), TrainError> {
+    let shape = |adapter: &Adapter, at: usize| {
+        let module = adapter.modules.get(at);
+        module.map(|module| format!("{} with rank {} and scale {}", module.name, module.rank, module.scale))
+    };
+    let longest = given.modules.len().max(wanted.modules.len());
+    let differing = (0..longest).find(|&at| shape(given, at) != shape(wanted, at));
+    let Some(at) = differing else { return Ok(()) };
+    let none = || "no further module".to_string();
+    Err(TrainError::Setting {
+        key: "adapter.init_from",
+        reason: format!(
+            "the adapter in {} has {} where the other keys of the section ask for {}",
+            dir.display(),
+            shape(given, at).unwrap_or_else(none),
+            shape(wanted, at).unwrap_or_else(none)
+        ),
+        hint: "leave the other keys of the section out (the given adapter brings its shape), or make them agree".into(),
+    })
+}
+
+fn check_folder(key: &'static str, dir: &Path) -> Result<(), TrainError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let problem = if dir.exists() { "is not a folder" } else { "there is no such folder" };
+    let hint = format!("check {key}: relative paths in ft.yaml start at the folder of that file");
+    Err(TrainError::Setting { key, reason: format!("{}: {problem}", dir.display()), hint })
+}
+
+fn open_backend(config: &Config) -> Result<Box<dyn Backend>, TrainError> {
+    Ok(match config.hardware.backend {
+        BackendChoice::Auto | BackendChoice::Cpu => Box::new(Cpu::new(config.hardware.threads)?),
+        BackendChoice::Reference => Box::new(Reference),
+    })
+}
+
+fn load_options(config: &Config) -> LoadOptions {
+    let model = &config.model;
+    let today = chrono::Local::now().date_naive();
+    let template_date = match model.template_date {
+        TemplateDate::Today => today,
+        TemplateDate::On(date) => {
+            let (year, month, day) = (i32::from(date.year()), u32::from(date.month()), u32::from(date.day()));
+            chrono::NaiveDate::from_ymd_opt(year, month, day).unwrap_or(today)
+        }
+    };
+    LoadOptions {
+        tokenizer: model.tokenizer.clone(),
+        chat_template: model.chat_template.as_ref().map(ToString::to_string),
+        template_date,
+        ..LoadOptions::default()
+    }
+}
+
+fn encode_options(config: &Config, base: &BaseModel) -> EncodeOptions {
+    EncodeOptions {
+        completion_style: config.data.completion_style,
+        train_on: match config.data.train_on {
+            attune_config::TrainOn::Assistant => TrainOn::Assistant,
+            attune_config::TrainOn::Last => TrainOn::Last,
+            attune_config::TrainOn::All => TrainOn::All,
+        },
+        max_seq_length: config.data.max_seq_length,
+        max_positions: base.spec.max_positions,
+        overlong: config.data.overlong,
+        untrained: config.data.untrained,
+        embedding_rows: base.spec.vocabulary,
+        threads: config.hardware.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
+    }
+}
+
+/// What the configuration asks for, in the words of the model room.
+pub fn adapter_spec(config: &Config) -> AdapterSpec {
+    let adapter = &config.adapter;
+    AdapterSpec {
+        rank: adapter.rank,
+        alpha: adapter.alpha as f32,
+        dropout: adapter.dropout as f32,
+        targets: match &adapter.target_modules {
+            TargetModules::AllLinear => Targets::AllLinear,
+            TargetModules::List(modules) => {
+                Targets::Some(modules.iter().filter_map(|module| Linear::from_short_name(module.name())).collect())
+            }
+        },
+        layers: match adapter.layers {
+            Layers::All => LayerChoice::All,
+            Layers::First(count) => LayerChoice::First(count),
+            Layers::Last(count) => LayerChoice::Last(count),
+        },
+        rank_pattern: adapter.rank_pattern.clone(),
+        alpha_pattern: adapter.alpha_pattern.iter().map(|(name, &alpha)| (name.clone(), alpha as f32)).collect(),
+        use_rslora: adapter.use_rslora,
+    }
+}
+
+/// Rows and files of both sets.
+struct Data {
+    train: Vec<Row>,
+    validation: Vec<Row>,
+    train_files: Vec<DataFile>,
+    validation_files: Vec<DataFile>,
+}
+
+fn read_data(config: &Config) -> Result<Data, TrainError> {
+    let format = match config.data.format {
+        DataFormat::Auto => FormatChoice::Auto,
+        DataFormat::Messages => FormatChoice::Messages,
+        DataFormat::PromptCompletion => FormatChoice::PromptCompletion,
+        DataFormat::Alpaca => FormatChoice::Alpaca,
+        DataFormat::Sharegpt => FormatChoice::Sharegpt,
+    };
+    let DataSet { rows: mut train, files } = attune_data::read(&config.data.train, format)?;
+    let train_files = files.iter().map(data_file).collect();
+    let (mut validation, mut validation_files) = (Vec::new(), Vec::new());
+    if !config.data.validation.is_empty() {
+        let set = attune_data::read(&config.data.validation, format)?;
+        if set.rows.is_empty() {
+            return Err(TrainError::NoRows { key: "data.validation", rows: 0, dropped: 0 });
+        }
+        validation_files = set.files.iter().map(data_file).collect();
+        validation = set.rows;
+    } else if config.data.validation_fraction > 0.0 {
+        let split = split_validation(train, config.data.validation_fraction, config.training.seed)?;
+        (train, validation) = (split.train, split.validation);
+    }
+    if train.is_empty() {
+        return Err(TrainError::NoRows { key: "data.train", rows: 0, dropped: 0 });
+    }
+    Ok(Data { train, validation, train_files, validation_files })
+}
+
+fn data_file(report: &FileReport) -> DataFile {
+    DataFile {
+        path: report.path.clone(),
+        bytes: report.bytes,
+        blake3: report.hash.clone(),
+        form: report.form.to_string(),
+        rows: report.rows,
+    }
+}
+
+/// Rows that are trained on and validated on: the validation loss would flatter.
+fn leak_warning(data: &Data) -> Option<String> {
+    let trained: HashSet<[u8; 32]> = data.train.iter().map(|row| row.hash).collect();
+    let mut leaked = data.validation.iter().filter(|row| trained.contains(&row.hash));
+    let first = leaked.next()?;
+    let total = 1 + leaked.count();
+    Some(format!(
+        "{total} of {} validation rows are training rows as well, the first is {}: the validation loss flatters",
+        data.validation.len(),
+        first.origin
+    ))
+}
+
+/// Compares the data files with their hashes when the run started, before they are parsed.
+fn check_data_unchanged(before: &Identity) -> Result<(), TrainError> {
+    for file in before.train.iter().chain(&before.validation) {
+        let now = HashedFile::read(&file.path)?;
+        crate::run_dir::check_files(&[HashedFile { path: file.path.clone(), blake3: file.blake3.clone() }], &[now])?;
+    }
+    Ok(())
+}
+
+/// `config.json` and the files that hold the weights.
+fn base_files(model_dir: &Path) -> Result<BTreeSet<PathBuf>, TrainError> {
+    let folder = WeightFolder::open(model_dir)?;
+    let weights = folder.tensors().map(|tensor| tensor.shared().0.path().to_path_buf());
+    Ok(weights.chain([model_dir.join("config.json")]).collect())
+}
+
+fn hash_all(paths: impl IntoIterator<Item = PathBuf>) -> Result<Vec<HashedFile>, TrainError> {
+    paths.into_iter().map(|path| HashedFile::read(&path)).collect()
+}
+
+/// The sections that decide the bytes of the adapter. `hardware` is execution: it may change them by rounding only, and
+/// threads not at all.
+fn deciding_sections(config: &Config) -> Result<Value, TrainError> {
+    let section = |value: Result<Value, serde_json::Error>| {
+        value.map_err(|error| TrainError::RunFile { path: "config.yaml".into(), reason: error.to_string() })
+    };
+    let mut sections = serde_json::Map::new();
+    sections.insert("model".into(), section(serde_json::to_value(&config.model))?);
+    sections.insert("adapter".into(), section(serde_json::to_value(&config.adapter))?);
+    sections.insert("data".into(), section(serde_json::to_value(&config.data))?);
+    sections.insert("training".into(), section(serde_json::to_value(&config.training))?);
+    sections.insert("evaluation".into(), section(serde_json::to_value(&config.evaluation))?);
+    Ok(Value::Object(sections))
+}

@@ -1,0 +1,264 @@
+//! Which examples make which step, and how a step is cut into micro-batches.
+//!
+//! The batch is mathematics: [`BatchPlan`] is a pure function of (seed, epoch, step). The packing is execution:
+//! [`cut`] may cut the same batch in any way without changing the result beyond rounding. Dropout keys name the
+//! example and the position, never the place in a packed batch.
+
+use attune_compute::rng;
+use attune_model::{PackedBatch, Target};
+
+use crate::examples::Example;
+
+/// Keeps the random streams of one seed apart: permutations, dropout masks, row keys.
+pub(crate) mod stream {
+    pub(crate) const PERMUTATION: u64 = 0x7065_726d;
+    pub(crate) const DROPOUT: u64 = 0x6472_6f70;
+    pub(crate) const ROW: u64 = 0x726f_7773;
+}
+
+/// Which examples make which step.
+///
+/// Every epoch visits each example once, in the order of a permutation of its own (or of the files, without
+/// shuffling). Steps take `batch_size` consecutive examples; what is left at the end of an epoch makes one smaller
+/// step, so no step mixes two epochs and no example is left out.
+#[derive(Debug, Clone)]
+pub struct BatchPlan {
+    seed: u64,
+    examples: usize,
+    batch_size: usize,
+    shuffle: bool,
+    order: Option<(u64, Vec<usize>)>,
+}
+
+impl BatchPlan {
+    /// The plan for `examples` examples.
+    ///
+    /// # Panics
+    /// If there are no examples or the batch size is 0: both are stopped before.
+    pub fn new(seed: u64, examples: usize, batch_size: usize, shuffle: bool) -> Self {
+        assert!(examples > 0 && batch_size > 0, "a plan for {examples} examples in batches of {batch_size}");
+        Self { seed, examples, batch_size, shuffle, order: None }
+    }
+
+    /// Steps of one epoch.
+    pub fn steps_per_epoch(&self) -> u64 {
+        self.examples.div_ceil(self.batch_size) as u64
+    }
+
+    /// Epochs that lie behind after `steps` steps, as a fraction for display.
+    pub fn epochs_after(&self, steps: u64) -> f64 {
+        let (whole, rest) = (steps / self.steps_per_epoch(), steps % self.steps_per_epoch());
+        whole as f64 + (rest as usize * self.batch_size) as f64 / self.examples as f64
+    }
+
+    /// Indices of the examples of step `step` (from 0). The order of the current epoch is kept, so that consecutive
+    /// calls are cheap; the answer depends on (seed, step) alone.
+    pub fn batch(&mut self, step: u64) -> Vec<usize> {
+        let (epoch, step_in_epoch) = (step / self.steps_per_epoch(), step % self.steps_per_epoch());
+        if self.order.as_ref().is_none_or(|(known, _)| *known != epoch) {
+            self.order = Some((epoch, self.epoch_order(epoch)));
+        }
+        let order = self.order.as_ref().map_or(&[][..], |(_, order)| order);
+        let start = step_in_epoch as usize * self.batch_size;
+        order[start..(start + self.batch_size).min(self.examples)].to_vec()
+    }
+
+    fn epoch_order(&self, epoch: u64) -> Vec<usize> {
+        if self.shuffle {
+            rng::permutation(rng::key(&[self.seed, epoch, stream::PERMUTATION]), self.examples)
+        } else {
+            (0..self.examples).collect()
+        }
+    }
+}
+
+/// How examples lie in a micro-batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// One after the other, no padding.
+    Packed,
+    /// Each filled up to the longest with this token id, the filling inside of the example's own segment, behind its
+    /// tokens: causal attention cannot see it from any real token.
+    Padded {
+        /// Id of the filling.
+        pad_id: u32,
+    },
+}
+
+/// How a step is cut into micro-batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packing {
+    /// Packed or padded.
+    pub layout: Layout,
+    /// Tokens of a micro-batch, filling included. An example that is longer by itself gets a micro-batch of its own.
+    pub max_tokens: Option<usize>,
+    /// Examples of a micro-batch.
+    pub max_examples: Option<usize>,
+}
+
+/// What goes through the decoder at once.
+#[derive(Debug)]
+pub struct MicroBatch {
+    /// Tokens, positions, borders, dropout keys and targets.
+    pub batch: PackedBatch,
+    /// Indices of its examples.
+    pub examples: Vec<usize>,
+    /// For each target the index of its example.
+    pub target_examples: Vec<usize>,
+}
+
+/// Cuts the examples `indices` into micro-batches, in their order.
+pub fn cut(examples: &[Example], indices: &[usize], packing: &Packing) -> Vec<MicroBatch> {
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    let mut current: Vec<usize> = Vec::new();
+    for &index in indices {
+        current.push(index);
+        let too_many = packing.max_examples.is_some_and(|limit| current.len() > limit.max(1));
+        let too_long = packing.max_tokens.is_some_and(|limit| laid_out_tokens(examples, &current, packing) > limit);
+        if current.len() > 1 && (too_many || too_long) {
+            current.pop();
+            groups.push(std::mem::replace(&mut current, vec![index]));
+        }
+    }
+    if !current.is_empty() {
+        groups.push(current);
+    }
+    groups.into_iter().map(|group| lay_out(examples, group, packing.layout)).collect()
+}
+
+fn laid_out_tokens(examples: &[Example], group: &[usize], packing: &Packing) -> usize {
+    let lengths = group.iter().map(|&index| examples[index].ids.len());
+    match packing.layout {
+        Layout::Packed => lengths.sum(),
+        Layout::Padded { .. } => group.len() * lengths.max().unwrap_or(0),
+    }
+}
+
+fn lay_out(examples: &[Example], group: Vec<usize>, layout: Layout) -> MicroBatch {
+    let longest = group.iter().map(|&index| examples[index].ids.len()).max().unwrap_or(0);
+    let mut batch = PackedBatch {
+        ids: Vec::new(),
+        positions: Vec::new(),
+        segments: vec![0],
+        row_keys: Vec::new(),
+        targets: Vec::new(),
+    };
+    let mut target_examples = Vec::new();
+    for &index in &group {
+        let example = &examples[index];
+        let start = batch.ids.len();
+        batch.ids.extend_from_slice(&example.ids);
+        if let Layout::Padded { pad_id } = layout {
+            batch.ids.resize(start + longest, pad_id);
+        }
+        let example_key = rng::key(&[stream::ROW, index as u64]);
+        for position in 0..batch.ids.len() - start {
+            batch.positions.push(position as u32);
+            batch.row_keys.push(rng::combine(example_key, position as u64));
+        }
+        for (i, _) in example.trained.iter().enumerate().filter(|(_, trained)| **trained) {
+            assert!(i > 0, "the first token of {} is trained, but nothing predicts it", example.origin);
+            batch.targets.push(Target { row: start + i - 1, token: example.ids[i] });
+            target_examples.push(index);
+        }
+        batch.segments.push(batch.ids.len());
+    }
+    MicroBatch { batch, examples: group, target_examples }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::examples::tests::example;
+
+    #[test]
+    fn every_epoch_visits_each_example_once_and_ends_with_a_smaller_step() {
+        let mut plan = BatchPlan::new(3, 10, 4, true);
+        assert_eq!(plan.steps_per_epoch(), 3);
+        for epoch in 0..3 {
+            let batches: Vec<Vec<usize>> = (0..3).map(|step| plan.batch(epoch * 3 + step)).collect();
+            assert_eq!(batches.iter().map(Vec::len).collect::<Vec<_>>(), [4, 4, 2]);
+            let mut seen = batches.concat();
+            seen.sort_unstable();
+            assert_eq!(seen, (0..10).collect::<Vec<_>>());
+        }
+        assert_ne!(plan.batch(0), plan.batch(3), "another epoch, another order");
+    }
+
+    #[test]
+    fn a_batch_depends_on_seed_and_step_alone() {
+        let mut plan = BatchPlan::new(3, 100, 7, true);
+        let forwards: Vec<_> = (0..40).map(|step| plan.batch(step)).collect();
+        for step in (0..40).rev() {
+            assert_eq!(BatchPlan::new(3, 100, 7, true).batch(step), forwards[step as usize]);
+        }
+        assert_ne!(BatchPlan::new(4, 100, 7, true).batch(0), forwards[0]);
+        assert_eq!(BatchPlan::new(4, 100, 7, false).batch(1), (7..14).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn epochs_count_the_smaller_last_step() {
+        let plan = BatchPlan::new(0, 10, 4, false);
+        assert_eq!(plan.epochs_after(0), 0.0);
+        assert_eq!(plan.epochs_after(2), 0.8);
+        assert_eq!(plan.epochs_after(3), 1.0);
+        assert_eq!(plan.epochs_after(4), 1.4);
+    }
+
+    fn packing(layout: Layout, max_tokens: Option<usize>, max_examples: Option<usize>) -> Packing {
+        Packing { layout, max_tokens, max_examples }
+    }
+
+    #[test]
+    fn packed_restarts_positions_and_points_targets_at_the_row_before() {
+        let examples = [example(&[5, 6, 7], &[2]), example(&[8, 9], &[1])];
+        let cuts = cut(&examples, &[1, 0], &packing(Layout::Packed, None, None));
+        assert_eq!(cuts.len(), 1);
+        let batch = &cuts[0].batch;
+        assert_eq!(batch.ids, [8, 9, 5, 6, 7]);
+        assert_eq!(batch.positions, [0, 1, 0, 1, 2]);
+        assert_eq!(batch.segments, [0, 2, 5]);
+        let targets: Vec<_> = batch.targets.iter().map(|target| (target.row, target.token)).collect();
+        assert_eq!(targets, [(0, 9), (3, 7)]);
+        assert_eq!(cuts[0].target_examples, [1, 0]);
+    }
+
+    #[test]
+    fn padded_fills_behind_the_tokens_without_targets() {
+        let examples = [example(&[5, 6, 7], &[2]), example(&[8, 9], &[1])];
+        let cuts = cut(&examples, &[0, 1], &packing(Layout::Padded { pad_id: 99 }, None, None));
+        let batch = &cuts[0].batch;
+        assert_eq!(batch.ids, [5, 6, 7, 8, 9, 99]);
+        assert_eq!(batch.positions, [0, 1, 2, 0, 1, 2]);
+        assert_eq!(batch.segments, [0, 3, 6]);
+        assert_eq!(batch.targets.len(), 2);
+    }
+
+    #[test]
+    fn dropout_keys_do_not_depend_on_the_layout() {
+        let examples = [example(&[5, 6, 7], &[2]), example(&[8, 9], &[1])];
+        let together = cut(&examples, &[0, 1], &packing(Layout::Packed, None, None));
+        let alone = cut(&examples, &[1], &packing(Layout::Packed, None, None));
+        let padded = cut(&examples, &[1, 0], &packing(Layout::Padded { pad_id: 0 }, None, None));
+        assert_eq!(together[0].batch.row_keys[3..5], alone[0].batch.row_keys[..]);
+        assert_eq!(padded[0].batch.row_keys[..2], alone[0].batch.row_keys[..]);
+        let mut all = together[0].batch.row_keys.clone();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 5, "each token has a key of its own");
+    }
+
+    #[test]
+    fn limits_cut_between_examples_and_never_inside() {
+        let examples = [example(&[1; 4], &[1]), example(&[1; 3], &[1]), example(&[1; 9], &[1]), example(&[1; 2], &[1])];
+        let sizes = |packing: &Packing| -> Vec<usize> {
+            cut(&examples, &[0, 1, 2, 3], packing).iter().map(|micro| micro.examples.len()).collect()
+        };
+        assert_eq!(sizes(&packing(Layout::Packed, None, None)), [4]);
+        assert_eq!(sizes(&packing(Layout::Packed, Some(7), None)), [2, 1, 1]);
+        assert_eq!(sizes(&packing(Layout::Padded { pad_id: 0 }, Some(7), None)), [1, 1, 1, 1]);
+        assert_eq!(sizes(&packing(Layout::Packed, Some(1), None)), [1, 1, 1, 1]);
+        assert_eq!(sizes(&packing(Layout::Packed, None, Some(3))), [3, 1]);
+        assert_eq!(sizes(&packing(Layout::Packed, Some(0), Some(0))), [1, 1, 1, 1]);
+    }
+}
