@@ -9,6 +9,7 @@ fn dot(a: &[f32], b: &[f32]) -> f64 {
 
 /// The keys that position `query` sees: those of its segment that are not later, and not out of the window.
 fn visible(query: usize, segment_start: usize, window: Option<usize>) -> Range<usize> {
+    assert_ne!(window, Some(0), "a token sees at least itself");
     let first = window.map_or(segment_start, |window| segment_start.max((query + 1).saturating_sub(window)));
     first..query + 1
 }

@@ -25,6 +25,7 @@ fn dropped(x: &Tensor, dropout: Option<Dropout>) -> Tensor {
 pub(super) fn linear_forward(x: &Tensor, args: &LinearArgs) -> LinearOutput {
     let (inputs, outputs) = (args.weight.cols(), args.weight.rows());
     assert_eq!(x.cols(), inputs, "columns of x for {:?}", args.weight);
+    assert!(args.bias.is_none_or(|bias| bias.len() == outputs), "bias of {:?}", args.weight);
     let mut y = Tensor::zeros(x.rows(), outputs);
     let mut weight_row = vec![0.0; inputs];
     for o in 0..outputs {

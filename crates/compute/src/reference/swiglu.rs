@@ -27,6 +27,7 @@ pub(super) fn swiglu_forward(gate_tf: &Tensor, up_tf: &Tensor) -> Tensor {
 /// All `[t, f]`.
 pub(super) fn swiglu_backward(gate_tf: &Tensor, up_tf: &Tensor, dh_tf: &Tensor) -> (Tensor, Tensor) {
     assert_eq!((gate_tf.rows(), gate_tf.cols()), (dh_tf.rows(), dh_tf.cols()), "gate and dh");
+    assert_eq!((gate_tf.rows(), gate_tf.cols()), (up_tf.rows(), up_tf.cols()), "gate and up");
     let mut dgate_tf = Tensor::zeros(gate_tf.rows(), gate_tf.cols());
     let mut dup_tf = Tensor::zeros(gate_tf.rows(), gate_tf.cols());
     for i in 0..gate_tf.data().len() {

@@ -1,0 +1,267 @@
+//! Speed of the matrix products and of attention, per instruction set, against the multiply-add peak of this machine.
+//!
+//! `cargo run --release -p attune-compute --example matmul_speed [threads] [avx512|avx2|portable]`
+//!
+//! Peaks and times are the best of several runs, so that a machine that does other things meanwhile matters little.
+#![allow(unsafe_code, clippy::print_stdout, clippy::unwrap_used)]
+
+use std::hint::black_box;
+use std::sync::Barrier;
+use std::time::Instant;
+
+use attune_compute::cpu::{Cpu, Isa};
+use attune_compute::{AttentionArgs, Backend, DType, LinearArgs, SidePath, SidePathGradient, Tensor, Weight, rng};
+
+fn values(seed: u64, len: usize) -> Vec<f32> {
+    (0..len as u64).map(|i| rng::uniform_f32(rng::key(&[seed, i])) - 0.5).collect()
+}
+
+fn tensor(seed: u64, rows: usize, cols: usize) -> Tensor {
+    Tensor::from_vec(rows, cols, values(seed, rows * cols))
+}
+
+/// Seconds of the fastest of at least three runs that take half a second together.
+fn seconds(mut run: impl FnMut()) -> f64 {
+    run();
+    let (mut best, mut runs, start) = (f64::INFINITY, 0, Instant::now());
+    while runs < 3 || start.elapsed().as_secs_f64() < 0.5 {
+        let now = Instant::now();
+        run();
+        best = best.min(now.elapsed().as_secs_f64());
+        runs += 1;
+    }
+    best
+}
+
+/// Multiply-adds on registers alone, in independent chains: `(GFLOP/s of one thread, of all threads together)`.
+#[cfg(target_arch = "x86_64")]
+mod peak {
+    use std::arch::x86_64::*;
+    use std::hint::black_box;
+
+    use attune_compute::cpu::Isa;
+
+    const ROUNDS: usize = 200_000;
+
+    #[target_feature(enable = "avx512f")]
+    fn avx512() -> f64 {
+        let (a, b) = (_mm512_set1_ps(black_box(0.999)), _mm512_set1_ps(black_box(1e-3)));
+        let mut sums = [_mm512_set1_ps(1.0); 16];
+        for _ in 0..ROUNDS {
+            for sum in &mut sums {
+                *sum = _mm512_fmadd_ps(*sum, a, b);
+            }
+        }
+        black_box(sums.iter().map(|&sum| _mm512_reduce_add_ps(sum)).sum::<f32>());
+        (ROUNDS * 16 * 16 * 2) as f64
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    fn avx2() -> f64 {
+        let (a, b) = (_mm256_set1_ps(black_box(0.999)), _mm256_set1_ps(black_box(1e-3)));
+        let mut sums = [_mm256_set1_ps(1.0); 12];
+        for _ in 0..ROUNDS {
+            for sum in &mut sums {
+                *sum = _mm256_fmadd_ps(*sum, a, b);
+            }
+        }
+        black_box(sums.iter().map(|&sum| _mm256_cvtss_f32(sum)).sum::<f32>());
+        (ROUNDS * 12 * 8 * 2) as f64
+    }
+
+    /// Floating-point operations done, or `None` where there is no kernel of this kind.
+    pub(super) fn run(isa: Isa) -> Option<f64> {
+        match isa {
+            // SAFETY: the instruction set is available.
+            Isa::Avx512 if isa.is_available() => Some(unsafe { avx512() }),
+            // SAFETY: as above.
+            Isa::Avx2 if isa.is_available() => Some(unsafe { avx2() }),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+mod peak {
+    pub(super) fn run(_: attune_compute::cpu::Isa) -> Option<f64> {
+        None
+    }
+}
+
+/// Best total of `threads` threads that each run `work`, which says how much it did, in units per second.
+fn best_rate(threads: usize, work: impl Fn() -> f64 + Sync) -> f64 {
+    let rounds = 100;
+    let barrier = Barrier::new(threads);
+    let rates: Vec<Vec<f64>> = std::thread::scope(|scope| {
+        let run = || {
+            let rate = || {
+                barrier.wait();
+                let start = Instant::now();
+                work() / start.elapsed().as_secs_f64()
+            };
+            (0..rounds).map(|_| rate()).collect()
+        };
+        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
+        handles.into_iter().map(|handle| handle.join().unwrap()).collect()
+    });
+    (0..rounds).map(|round| rates.iter().map(|rates| rates[round]).sum()).fold(0.0, f64::max)
+}
+
+/// GFLOP/s of `threads` threads that only multiply and add.
+fn measured_peak(isa: Isa, threads: usize) -> Option<f64> {
+    peak::run(isa)?;
+    Some(best_rate(threads, || peak::run(isa).unwrap_or(0.0)) / 1e9)
+}
+
+/// GB/s of `threads` threads that read a buffer of 256 MiB from end to end.
+fn measured_bandwidth(threads: usize) -> f64 {
+    let buffer = vec![1u64; 32 << 20];
+    let read = || {
+        let mut lanes = [0u64; 32];
+        for chunk in buffer.as_chunks::<32>().0 {
+            for (lane, value) in lanes.iter_mut().zip(chunk) {
+                *lane ^= value;
+            }
+        }
+        black_box(lanes);
+        size_of_val(buffer.as_slice()) as f64
+    };
+    best_rate(threads, read) / 1e9
+}
+
+fn report(name: &str, operations: f64, bytes: f64, peak: Option<f64>, seconds: f64) {
+    let speed = operations / seconds / 1e9;
+    let share = peak.map_or(String::new(), |peak| format!("{:5.1} %", 100.0 * speed / peak));
+    println!("  {name:<52} {:9.3} ms {speed:8.1} GFLOP/s {share}  {:6.1} GB/s", seconds * 1e3, bytes / seconds / 1e9);
+}
+
+fn linears(cpu: &Cpu, peak: Option<f64>) {
+    for (tokens, inputs, outputs) in [
+        (1, 2048, 8192),
+        (4, 2048, 8192),
+        (8, 2048, 8192),
+        (64, 2048, 2048),
+        (512, 576, 1536),
+        (512, 2048, 2048),
+        (2048, 2048, 2048),
+        (2048, 2048, 8192),
+        (2048, 8192, 2048),
+    ] {
+        for dtype in [DType::F32, DType::Bf16, DType::F16] {
+            if tokens > 64 && dtype == DType::F16 {
+                continue;
+            }
+            let weight = Weight::from_f32_as(dtype, outputs, inputs, &values(1, outputs * inputs));
+            let (x, dy) = (tensor(2, tokens, inputs), tensor(3, tokens, outputs));
+            let args = LinearArgs::frozen(&weight, None);
+            let operations = 2.0 * (tokens * inputs * outputs) as f64;
+            let bytes = (inputs * outputs * dtype.size_bytes()) as f64;
+            let name = format!("{dtype:?} t {tokens} in {inputs} out {outputs}");
+            let time = seconds(|| drop(black_box(cpu.linear_forward(&x, &args))));
+            report(&format!("x W^T  {name}"), operations, bytes, peak, time);
+            if tokens > 8 {
+                let time = seconds(|| drop(black_box(cpu.linear_backward(&x, None, &dy, &args, None, true))));
+                report(&format!("dy W   {name}"), operations, bytes, peak, time);
+            }
+        }
+    }
+}
+
+/// What an adapter adds: the whole linear with a side path of rank 16.
+fn side_paths(cpu: &Cpu, peak: Option<f64>) {
+    let (tokens, inputs, outputs, rank) = (2048, 2048, 2048, 16);
+    let weight = Weight::from_f32_as(DType::Bf16, outputs, inputs, &values(1, outputs * inputs));
+    let (x, dy) = (tensor(2, tokens, inputs), tensor(3, tokens, outputs));
+    let (a, b) = (values(4, rank * inputs), values(5, outputs * rank));
+    let row_keys: Vec<u64> = (0..tokens as u64).collect();
+    for rate in [0.0, 0.1] {
+        let dropout = (rate > 0.0).then_some(attune_compute::Dropout { rate, key: 1, row_keys: &row_keys });
+        let args = LinearArgs {
+            weight: &weight,
+            bias: None,
+            side: Some(SidePath { a: &a, b: &b, rank, scale: 2.0, dropout }),
+        };
+        let h = cpu.linear_forward(&x, &args).low_rank.unwrap();
+        let (mut da, mut db) = (vec![0.0; a.len()], vec![0.0; b.len()]);
+        let frozen = 2.0 * (tokens * inputs * outputs) as f64;
+        let low_rank = 2.0 * (tokens * rank * (inputs + outputs)) as f64;
+        let name = format!("Bf16 t {tokens} in {inputs} out {outputs} r {rank} dropout {rate}");
+        let time = seconds(|| drop(black_box(cpu.linear_forward(&x, &args))));
+        report(&format!("fwd {name}"), frozen + low_rank, 0.0, peak, time);
+        let time = seconds(|| {
+            let gradient = SidePathGradient { da: &mut da, db: &mut db };
+            drop(black_box(cpu.linear_backward(&x, Some(&h), &dy, &args, Some(gradient), true)));
+        });
+        report(&format!("bwd {name}"), frozen + 2.0 * low_rank, 0.0, peak, time);
+    }
+}
+
+fn attention(cpu: &Cpu, peak: Option<f64>) {
+    for (tokens, heads, kv_heads, d) in [(512, 32, 8, 64), (2048, 32, 8, 64), (2048, 9, 3, 64)] {
+        let segments = [0, tokens];
+        let args = AttentionArgs { heads, kv_heads, head_dim: d, scale: 0.1, window: None, segments: &segments };
+        let (q, d_o) = (tensor(1, tokens, heads * d), tensor(4, tokens, heads * d));
+        let (k, v) = (tensor(2, tokens, kv_heads * d), tensor(3, tokens, kv_heads * d));
+        // The causal half alone, two products forward; five are needed backward.
+        let forward = 2.0 * (tokens * tokens * d * heads) as f64;
+        let name = format!("t {tokens} h {heads} g {kv_heads} d {d}");
+        let time = seconds(|| drop(black_box(cpu.attention_forward(&q, &k, &v, &args))));
+        report(&format!("attention fwd {name}"), forward, 0.0, peak, time);
+        let output = cpu.attention_forward(&q, &k, &v, &args);
+        let time = seconds(|| drop(black_box(cpu.attention_backward(&q, &k, &v, &output, &d_o, &args))));
+        report(&format!("attention bwd {name}"), 2.5 * forward, 0.0, peak, time);
+    }
+    let (past, heads, kv_heads, d) = (4000, 32, 8, 64);
+    let args = AttentionArgs { heads, kv_heads, head_dim: d, scale: 0.1, window: None, segments: &[] };
+    let q = tensor(1, 1, heads * d);
+    let (k, v) = (tensor(2, past + 1, kv_heads * d), tensor(3, past + 1, kv_heads * d));
+    let time = seconds(|| drop(black_box(cpu.attention_cached(&q, k.data(), v.data(), past, &args))));
+    let bytes = (2 * (past + 1) * kv_heads * d * 4) as f64;
+    report(&format!("attention cached past {past}"), (4 * past * heads * d) as f64, bytes, peak, time);
+}
+
+fn others(cpu: &Cpu, peak: Option<f64>) {
+    let (rows, channels, vocabulary) = (256, 2048, 128_256);
+    let head = Weight::from_f32_as(DType::Bf16, vocabulary, channels, &values(1, vocabulary * channels));
+    let x = tensor(2, rows, channels);
+    let targets: Vec<u32> = (0..rows as u32).collect();
+    let operations = 4.0 * (rows * channels * vocabulary) as f64;
+    let time = seconds(|| drop(black_box(cpu.head_logprobs(&x, &head, &targets, 0.0, true))));
+    report(&format!("head n {rows} c {channels} v {vocabulary}, with dx"), operations, 0.0, peak, time);
+    let time = seconds(|| drop(black_box(cpu.head_logits(&tensor(3, 1, channels), &head))));
+    report("logits of one row", 2.0 * (channels * vocabulary) as f64, head.bytes().len() as f64, peak, time);
+
+    let (tokens, hidden) = (2048, 8192);
+    let (gate, up) = (tensor(1, tokens, hidden), tensor(2, tokens, hidden));
+    let bytes = (tokens * hidden * 4) as f64;
+    let time = seconds(|| drop(black_box(cpu.swiglu_forward(&gate, &up))));
+    report("swiglu fwd t 2048 f 8192", 0.0, 3.0 * bytes, None, time);
+    let time = seconds(|| drop(black_box(cpu.swiglu_backward(&gate, &up, &gate))));
+    report("swiglu bwd t 2048 f 8192", 0.0, 5.0 * bytes, None, time);
+    let time = seconds(|| drop(black_box(cpu.rms_norm_forward(&gate, &values(3, hidden), 1e-5))));
+    report("rms norm fwd t 2048 c 8192", 0.0, 2.0 * bytes, None, time);
+    let time = seconds(|| drop(black_box(cpu.rms_norm_forward(&tensor(1, 1, 2048), &values(3, 2048), 1e-5))));
+    report("rms norm fwd t 1 c 2048 (with its inputs)", 0.0, 0.0, None, time);
+}
+
+fn main() {
+    let threads = std::env::args().nth(1).and_then(|threads| threads.parse().ok());
+    let only = std::env::args().nth(2);
+    for isa in Isa::ALL {
+        if only.as_ref().is_some_and(|only| only != isa.name()) {
+            continue;
+        }
+        if !isa.is_available() {
+            println!("SKIPPED: {isa}: this machine lacks it");
+            continue;
+        }
+        let cpu = Cpu::with_isa(isa, threads).unwrap();
+        let peak = measured_peak(isa, cpu.threads());
+        let peak_text = peak.map_or("no measured peak".into(), |peak| format!("multiply-add peak {peak:.1} GFLOP/s"));
+        println!("{}: {peak_text}, reading {:.1} GB/s", cpu.name(), measured_bandwidth(cpu.threads()));
+        linears(&cpu, peak);
+        side_paths(&cpu, peak);
+        attention(&cpu, peak);
+        others(&cpu, peak);
+    }
+}

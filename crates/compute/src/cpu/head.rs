@@ -1,0 +1,127 @@
+//! The output projection and the log-softmax of the target rows.
+#![allow(unsafe_code)]
+
+use super::Engine;
+use super::gemm::{Start, Term, multiply};
+use super::math::{exp, map_sum, max, per_isa, sum_f64};
+use super::pack::{Layout, Operand};
+use super::workers::DisjointMut;
+use crate::backend::HeadOutput;
+use crate::tensor::Tensor;
+use crate::weight::Weight;
+
+/// Most bytes of logits that exist at a time.
+const LOGITS_BYTES: usize = 64 << 20;
+
+/// `x W^T`. `x [n, c]`, `head [v, c]`, result `[n, v]`.
+pub(super) fn head_logits(engine: &Engine, x_nc: &Tensor, head: &Weight) -> Tensor {
+    assert_eq!(x_nc.cols(), head.cols(), "columns of x for the head");
+    let mut logits = Tensor::zeros(x_nc.rows(), head.rows());
+    project(engine, x_nc.data(), x_nc.rows(), head, logits.data_mut());
+    logits
+}
+
+fn project(engine: &Engine, x: &[f32], rows: usize, head: &Weight, logits: &mut [f32]) {
+    let x = Operand::floats(x, Layout::LanesMajor, head.cols(), rows, head.cols());
+    let term = Term::new(x, Operand::weight(head, Layout::LanesMajor));
+    multiply(&engine.workers, engine.kernels, logits, (rows, head.rows()), Start::Zero, &[term]);
+}
+
+/// What one row's logits say.
+#[derive(Clone, Copy, Default)]
+struct RowResult {
+    logprob: f64,
+    smoothed: f64,
+}
+
+/// Turns a row of logits into its result and, if asked, into `dz` in place.
+#[inline(always)]
+fn log_softmax_body<const FMA: bool>(z: &mut [f32], target: usize, smoothing: f64, want_gradient: bool) -> RowResult {
+    // Sums over the vocabulary: `f32` in 16 lanes over this many entries, then `f64`.
+    const RUN: usize = 1024;
+    let largest = max(z);
+    let vocabulary = z.len() as f64;
+    // Differences to the largest: exact where it matters, and their sizes do not grow with the logits'.
+    let z_target = f64::from(z[target]) - f64::from(largest);
+    let mean = if smoothing == 0.0 { 0.0 } else { sum_f64(z.len(), |i| f64::from(z[i])) / vocabulary };
+    let sum: f64 = z.chunks_mut(RUN).map(|run| f64::from(map_sum(run, |z| exp::<FMA>(z - largest)))).sum();
+    let log_sum = sum.ln();
+    let logprob = z_target - log_sum;
+    let uniform = mean - f64::from(largest) - log_sum;
+    let smoothed = if smoothing == 0.0 { logprob } else { (1.0 - smoothing) * logprob + smoothing * uniform };
+    if want_gradient {
+        let (inverse, share) = ((1.0 / sum) as f32, (smoothing / vocabulary) as f32);
+        let at_target = z[target];
+        for z in &mut *z {
+            *z = share - *z * inverse;
+        }
+        // 1 - p without the cancellation that adding 1 to a rounded -p would have.
+        let p = f64::from(at_target) / sum;
+        z[target] = ((1.0 - smoothing) + smoothing / vocabulary - p) as f32;
+    }
+    RowResult { logprob, smoothed }
+}
+
+per_isa!(fn log_softmax(z: &mut [f32], target: usize, smoothing: f64, want_gradient: bool) -> RowResult
+    => log_softmax_body);
+
+/// With `z = x W^T` and `e` the label smoothing: `logprob = z[target] - lse(z)`,
+/// `smoothed = (1 - e) logprob + e (mean(z) - lse(z))`; backward of `smoothed`:
+/// `dz = (1 - e) onehot(target) + e/v - softmax(z)`, `dx = dz W`.
+///
+/// A block of rows has its logits in a buffer of at most 64 MiB (one row at least); they become `dz` in place, so the
+/// logits are computed once: `4 v c n` operations with the gradient, `2 v c n` without.
+///
+/// # Shapes
+/// `x [n, c]`, `head [v, c]`, `targets [n]`, `dx [n, c]`.
+pub(super) fn head_logprobs(
+    engine: &Engine,
+    x_nc: &Tensor,
+    head: &Weight,
+    targets: &[u32],
+    label_smoothing: f32,
+    want_gradient: bool,
+) -> HeadOutput {
+    let (rows, channels, vocabulary) = (x_nc.rows(), x_nc.cols(), head.rows());
+    assert_eq!(rows, targets.len(), "one target per row");
+    assert_eq!(channels, head.cols(), "columns of x for the head");
+    for &target in targets {
+        assert!((target as usize) < vocabulary, "target {target} in a vocabulary of {vocabulary}");
+    }
+    let mut dx = want_gradient.then(|| Tensor::zeros(rows, channels));
+    let mut results = vec![RowResult::default(); rows];
+    let fitting = (LOGITS_BYTES / (vocabulary.max(1) * size_of::<f32>())).max(1);
+    // Whole row panels, if there is one.
+    let unit = engine.kernels.mr.min(fitting);
+    let block_rows = fitting / unit * unit;
+    let mut logits = vec![0.0f32; block_rows.min(rows) * vocabulary];
+
+    for start in (0..rows).step_by(block_rows) {
+        let block = start..rows.min(start + block_rows);
+        let x = &x_nc.data()[block.start * channels..block.end * channels];
+        let z = &mut logits[..block.len() * vocabulary];
+        project(engine, x, block.len(), head, z);
+
+        let z_rows = DisjointMut::new(&mut *z);
+        let slots = DisjointMut::new(&mut results[block.clone()]);
+        let targets = &targets[block.clone()];
+        engine.workers.for_each(block.len(), |row| {
+            // SAFETY: one row and one slot per task.
+            let (z_v, slot) =
+                unsafe { (z_rows.slice(row * vocabulary..(row + 1) * vocabulary), slots.slice(row..row + 1)) };
+            let smoothing = f64::from(label_smoothing);
+            slot[0] = log_softmax(engine.isa, z_v, targets[row] as usize, smoothing, want_gradient);
+        });
+
+        let Some(dx) = &mut dx else { continue };
+        let dz = Operand::floats(z, Layout::LanesMajor, vocabulary, block.len(), vocabulary);
+        let term = Term::new(dz, Operand::weight(head, Layout::KMajor));
+        let out = &mut dx.data_mut()[block.start * channels..block.end * channels];
+        multiply(&engine.workers, engine.kernels, out, (block.len(), channels), Start::Zero, &[term]);
+    }
+    HeadOutput {
+        logprobs: results.iter().map(|result| result.logprob as f32).collect(),
+        smoothed: results.iter().map(|result| result.smoothed as f32).collect(),
+        dx,
+    }
+}

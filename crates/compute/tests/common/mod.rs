@@ -1,0 +1,111 @@
+//! What the tests of the ops share: data, backends, tolerances.
+#![allow(dead_code, reason = "every test file uses a part of it")]
+#![allow(unreachable_pub, reason = "a module of a test has no outside")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests fail and print as tests do")]
+
+use std::sync::Arc;
+
+use attune_compute::cpu::{Cpu, Isa};
+use attune_compute::reference::Reference;
+use attune_compute::{Backend, DType, Tensor, Weight, rng};
+
+/// The kernel grid: around every tile height, vector width and cut of the sums (256), and one long size.
+pub const SIZES: [usize; 17] = [1, 2, 3, 7, 15, 16, 17, 31, 33, 63, 64, 65, 127, 255, 256, 257, 1031];
+
+pub const DTYPES: [DType; 3] = [DType::F32, DType::Bf16, DType::F16];
+
+/// Uniform numbers in [-1, 1).
+pub fn values(seed: u64, len: usize) -> Vec<f32> {
+    (0..len as u64).map(|i| 2.0 * rng::uniform_f32(rng::key(&[seed, i])) - 1.0).collect()
+}
+
+pub fn tensor(seed: u64, rows: usize, cols: usize) -> Tensor {
+    Tensor::from_vec(rows, cols, values(seed, rows * cols))
+}
+
+/// A weight that begins at an odd address: one byte after the start of its memory.
+pub fn unaligned_weight(dtype: DType, rows: usize, cols: usize, values: &[f32]) -> Weight {
+    let aligned = Weight::from_f32_as(dtype, rows, cols, values);
+    let mut bytes = vec![0xa5u8];
+    bytes.extend_from_slice(aligned.bytes());
+    bytes.push(0xa5);
+    let range = 1..bytes.len() - 1;
+    Weight::new(dtype, rows, cols, Arc::new(bytes), range)
+}
+
+pub fn weight(dtype: DType, seed: u64, rows: usize, cols: usize) -> Weight {
+    unaligned_weight(dtype, rows, cols, &values(seed, rows * cols))
+}
+
+/// The same weight with the absolute values.
+pub fn absolute_weight(weight: &Weight) -> Weight {
+    let mut values = vec![0.0; weight.rows() * weight.cols()];
+    for (row, out) in values.chunks_exact_mut(weight.cols().max(1)).enumerate() {
+        weight.read_row(row, out);
+    }
+    Weight::from_f32(weight.rows(), weight.cols(), &absolute(&values))
+}
+
+pub fn absolute(values: &[f32]) -> Vec<f32> {
+    values.iter().map(|value| value.abs()).collect()
+}
+
+pub fn absolute_tensor(x: &Tensor) -> Tensor {
+    Tensor::from_vec(x.rows(), x.cols(), absolute(x.data()))
+}
+
+/// A backend per instruction set of this machine.
+pub fn cpus(threads: usize) -> Vec<Cpu> {
+    Isa::ALL
+        .into_iter()
+        .filter_map(|isa| {
+            if isa.is_available() {
+                return Some(Cpu::with_isa(isa, Some(threads)).unwrap());
+            }
+            println!("SKIPPED: {isa}: this machine lacks it");
+            None
+        })
+        .collect()
+}
+
+/// The reference and every instruction set.
+pub fn all_backends() -> Vec<Box<dyn Backend>> {
+    let mut backends: Vec<Box<dyn Backend>> = vec![Box::new(Reference)];
+    backends.extend(cpus(2).into_iter().map(|cpu| Box::new(cpu) as Box<dyn Backend>));
+    backends
+}
+
+/// The largest `|got - expected|` in units of `f32::EPSILON * size`.
+pub fn worst_error(got: &[f32], expected: &[f32], size: impl Fn(usize) -> f32) -> (f64, usize) {
+    assert_eq!(got.len(), expected.len(), "lengths");
+    let mut worst = (0.0f64, 0);
+    for i in 0..got.len() {
+        let error = (f64::from(got[i]) - f64::from(expected[i])).abs();
+        let unit = f64::from(f32::EPSILON) * f64::from(size(i)).max(1e-30);
+        let error = if error.is_nan() { f64::INFINITY } else { error / unit };
+        if error > worst.0 {
+            worst = (error, i);
+        }
+    }
+    worst
+}
+
+/// Every element within `epsilons * f32::EPSILON * size[i]`, with `size` the sum of the absolute values of what was
+/// added up: the natural scale of rounding errors, blind to cancellation.
+pub fn assert_close(what: &str, got: &[f32], expected: &[f32], size: &[f32], epsilons: f64) {
+    let (worst, i) = worst_error(got, expected, |i| size[i]);
+    assert!(worst <= epsilons, "{what}: element {i} is {} for {}: {worst:.1} epsilons", got[i], expected[i]);
+}
+
+/// Every element within `epsilons * f32::EPSILON` of the largest expected absolute value, or of 1 where that is less:
+/// inputs here are of the size 1, and so are the terms of a sum that cancels.
+pub fn assert_close_to_largest(what: &str, got: &[f32], expected: &[f32], epsilons: f64) {
+    let largest = expected.iter().fold(1.0f32, |a, b| a.max(b.abs()));
+    let (worst, i) = worst_error(got, expected, |_| largest);
+    assert!(worst <= epsilons, "{what}: element {i} is {} for {}: {worst:.1} epsilons", got[i], expected[i]);
+}
+
+/// The bits, for comparisons that must not forgive anything.
+pub fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}

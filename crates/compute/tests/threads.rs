@@ -1,0 +1,138 @@
+//! The number of threads changes no bit of any op.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod common;
+
+use attune_compute::cpu::{Cpu, Isa};
+use attune_compute::{
+    AdamWArgs, AttentionArgs, Backend, ComputeError, DType, Dropout, LinearArgs, RopeTable, SidePath, SidePathGradient,
+};
+use common::*;
+
+/// Every op on odd sizes that are large enough to be cut into many tasks; all results, by name.
+fn everything(cpu: &Cpu) -> Vec<(&'static str, Vec<u32>)> {
+    let (tokens, inputs, outputs, rank) = (131, 261, 197, 9);
+    let (x, dy) = (tensor(1, tokens, inputs), tensor(2, tokens, outputs));
+    let weight = weight(DType::Bf16, 3, outputs, inputs);
+    let (a, b, bias) = (values(4, rank * inputs), values(5, outputs * rank), values(6, outputs));
+    let row_keys: Vec<u64> = (0..tokens as u64).collect();
+    let dropout = Some(Dropout { rate: 0.1, key: 7, row_keys: &row_keys });
+    let side = Some(SidePath { a: &a, b: &b, rank, scale: 2.0, dropout });
+    let args = LinearArgs { weight: &weight, bias: Some(&bias), side };
+    let forward = cpu.linear_forward(&x, &args);
+    let (mut da, mut db) = (vec![0.0; a.len()], vec![0.0; b.len()]);
+    let gradient = SidePathGradient { da: &mut da, db: &mut db };
+    let h = forward.low_rank.unwrap();
+    let dx = cpu.linear_backward(&x, Some(&h), &dy, &args, Some(gradient), true).unwrap();
+    let few_rows =
+        cpu.linear_forward(&tensor(8, 3, 1027), &LinearArgs::frozen(&common::weight(DType::F16, 9, 700, 1027), None));
+
+    let segments = [0, 400, 401, 555];
+    let attention =
+        AttentionArgs { heads: 6, kv_heads: 3, head_dim: 20, scale: 0.2, window: Some(333), segments: &segments };
+    let (q, k, v, d_o) = (tensor(1, 555, 120), tensor(2, 555, 60), tensor(3, 555, 60), tensor(4, 555, 120));
+    let output = cpu.attention_forward(&q, &k, &v, &attention);
+    let (dq, dk, dv) = cpu.attention_backward(&q, &k, &v, &output, &d_o, &attention);
+    let cached = cpu.attention_cached(&tensor(5, 7, 120), k.data(), v.data(), 540, &attention);
+
+    let gain = values(7, inputs);
+    let table = RopeTable::new(&[1.0, 0.3, 0.1, 0.03, 0.01], 600);
+    let positions: Vec<u32> = (0..555).collect();
+    let mut rotated = q.clone();
+    cpu.rope_forward(&mut rotated, &positions, &table);
+    let mut sum = q.clone();
+    cpu.add_assign(&mut sum, &d_o);
+    let (dgate, dup) = cpu.swiglu_backward(&q, &d_o, &rotated);
+    let targets: Vec<u32> = (0..tokens as u32).collect();
+    let head = cpu.head_logprobs(&x, &common::weight(DType::F32, 12, 1501, inputs), &targets, 0.1, true);
+
+    let n = 50_001;
+    let (mut p, mut m, mut second) = (values(1, n), values(2, n), absolute(&values(3, n)));
+    let adamw = AdamWArgs {
+        learning_rate: 0.1,
+        beta1: 0.9,
+        beta2: 0.99,
+        epsilon: 1e-8,
+        weight_decay: 0.1,
+        step: 3,
+        gradient_scale: 0.5,
+    };
+    cpu.adamw(&mut p, &values(4, n), &mut m, &mut second, &adamw);
+    let squares = cpu.sum_squares(&values(9, n)).to_bits();
+
+    vec![
+        ("linear y", bits(forward.y.data())),
+        ("linear h", bits(h.data())),
+        ("linear dx", bits(dx.data())),
+        ("linear da", bits(&da)),
+        ("linear db", bits(&db)),
+        ("linear of few rows", bits(few_rows.y.data())),
+        ("embedding", bits(cpu.embedding_forward(&weight, &[5, 196, 0, 5]).data())),
+        ("attention o", bits(output.o.data())),
+        ("attention lse", bits(output.lse.data())),
+        ("attention dq", bits(dq.data())),
+        ("attention dk", bits(dk.data())),
+        ("attention dv", bits(dv.data())),
+        ("attention cached", bits(cached.data())),
+        ("rms norm", bits(cpu.rms_norm_forward(&x, &gain, 1e-6).data())),
+        ("rms norm dx", bits(cpu.rms_norm_backward(&x, &gain, 1e-6, &x).data())),
+        ("rope", bits(rotated.data())),
+        ("sum", bits(sum.data())),
+        ("swiglu", bits(cpu.swiglu_forward(&q, &d_o).data())),
+        ("swiglu dgate", bits(dgate.data())),
+        ("swiglu dup", bits(dup.data())),
+        ("head logprobs", bits(&head.logprobs)),
+        ("head smoothed", bits(&head.smoothed)),
+        ("head dx", bits(head.dx.unwrap().data())),
+        ("head logits", bits(cpu.head_logits(&tensor(3, 2, inputs), &weight).data())),
+        ("adamw", [bits(&p), bits(&m), bits(&second)].concat()),
+        ("sum of squares", vec![squares as u32, (squares >> 32) as u32]),
+    ]
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    for isa in Isa::ALL {
+        if !isa.is_available() {
+            println!("SKIPPED: {isa}: this machine lacks it");
+            continue;
+        }
+        let expected = everything(&Cpu::with_isa(isa, Some(1)).unwrap());
+        for threads in [2, 3, 5] {
+            let cpu = Cpu::with_isa(isa, Some(threads)).unwrap();
+            // Twice: the order in which threads take tasks differs from run to run.
+            for _ in 0..2 {
+                for ((name, expected), (_, got)) in expected.iter().zip(everything(&cpu)) {
+                    assert!(*expected == got, "{name} with {threads} threads on {isa}");
+                }
+            }
+        }
+    }
+}
+
+/// Ops may be called from several threads at once, and from inside somebody else's rayon pool.
+#[test]
+fn calls_from_several_threads() {
+    let cpu = Cpu::new(Some(3)).unwrap();
+    let expected = everything(&cpu);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| assert!(everything(&cpu) == expected));
+        }
+    });
+    let (first, second) = rayon::join(|| everything(&cpu), || everything(&cpu));
+    assert!(first == expected && second == expected);
+}
+
+#[test]
+fn names_and_wrong_numbers_of_threads() {
+    let cpu = Cpu::with_isa(Isa::Portable, Some(2)).unwrap();
+    assert_eq!(cpu.name(), "cpu (portable, 2 threads)");
+    assert_eq!(Cpu::with_isa(Isa::Portable, Some(1)).unwrap().name(), "cpu (portable, 1 thread)");
+    assert_eq!((cpu.isa(), cpu.threads()), (Isa::Portable, 2));
+    assert!(Cpu::new(None).unwrap().threads() >= 1);
+    for threads in [0, usize::MAX] {
+        let error = Cpu::with_isa(Isa::Portable, Some(threads)).unwrap_err();
+        assert!(matches!(error, ComputeError::Threads { threads: t, .. } if t == threads), "{error}");
+    }
+}
