@@ -356,7 +356,7 @@ pub struct LoggingConfig {
     /// Name of the run's folder. null makes one from the time.
     #[schemars(length(min = 1), extend("pattern" = crate::rules::RUN_NAME_PATTERN))]
     pub name: Option<String>,
-    /// Write and show metrics every so many steps.
+    /// Show metrics every so many steps; metrics.jsonl has every step.
     #[schemars(range(min = 1, max = 1000000000))]
     pub every_steps: usize,
     /// What is shown while the run goes on.

@@ -93,6 +93,7 @@ impl Adapter {
         Ok(writer.replace()?)
     }
 
+    #[expect(clippy::field_reassign_with_default, reason = "AdapterConfig has private fields")]
     fn peft_config(&self, base_model: &str) -> AdapterConfig {
         let linears: &[Linear] = match &self.spec.targets {
             Targets::AllLinear => &Linear::ALL,

@@ -1,0 +1,9 @@
+//! One file per command.
+
+pub(crate) mod data;
+pub(crate) mod generate;
+pub(crate) mod init;
+pub(crate) mod quickstart;
+pub(crate) mod resume;
+pub(crate) mod schema;
+pub(crate) mod train;
