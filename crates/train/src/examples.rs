@@ -138,7 +138,9 @@ pub fn encode_rows(
 /// The tokens of all rows, in their order, on all threads.
 fn encode_all(rows: &[Row], text: &TextModel, options: &EncodeOptions) -> Vec<Result<Encoded, TextError>> {
     let rows_per_thread = rows.len().div_ceil(options.threads.max(1)).max(1);
-    let encode_some = move |rows: &[Row]| rows.iter().map(|row| encode_row(row, text, options)).collect::<Vec<_>>();
+    let encode_some = move |rows: &[Row]| {
+        rows.iter().map(|row| encode_row(row, text, options.completion_style, options.train_on)).collect::<Vec<_>>()
+    };
     std::thread::scope(|scope| {
         let spawn = |rows| match std::thread::Builder::new().spawn_scoped(scope, move || encode_some(rows)) {
             Ok(worker) => Work::Spawned(worker),
@@ -166,13 +168,21 @@ impl Work<'_> {
 }
 
 /// The tokens of one row, whole.
-fn encode_row(row: &Row, text: &TextModel, options: &EncodeOptions) -> Result<Encoded, TextError> {
+///
+/// # Errors
+/// When the template refuses the row or would change it in silence, or the row has nothing to train.
+pub fn encode_row(
+    row: &Row,
+    text: &TextModel,
+    completion_style: CompletionStyle,
+    train_on: TrainOn,
+) -> Result<Encoded, TextError> {
     match &row.content {
-        RowContent::Chat(conversation) => text.encode_chat(conversation, options.train_on),
-        RowContent::Completion { prompt, completion } if writes_chat(text, options.completion_style) => {
-            text.encode_chat(&as_conversation(prompt, Some(completion)), options.train_on)
+        RowContent::Chat(conversation) => text.encode_chat(conversation, train_on),
+        RowContent::Completion { prompt, completion } if writes_chat(text, completion_style) => {
+            text.encode_chat(&as_conversation(prompt, Some(completion)), train_on)
         }
-        RowContent::Completion { prompt, completion } => text.encode_completion(prompt, completion, options.train_on),
+        RowContent::Completion { prompt, completion } => text.encode_completion(prompt, completion, train_on),
     }
 }
 

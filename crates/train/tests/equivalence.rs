@@ -203,3 +203,23 @@ fn dropout_masks_differ_from_step_to_step() {
         assert_eq!(gradients(1), gradients(1));
     }
 }
+
+#[test]
+fn a_step_whose_rows_all_lack_a_trained_token_stops() {
+    // The checks on rows keep such steps away; whoever calls `train_step` with other examples is stopped all the same.
+    let world = World::new();
+    let config = world.config();
+    let mut inputs = Inputs::load(&config, None, &mut |_| Ok(())).unwrap();
+    inputs.train.iter_mut().for_each(|example| example.trained.fill(false));
+    let engine = engine(&inputs, &config, &Sft, 8);
+    let settings = AdamWSettings { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.01 };
+    let mut trainable = Trainable::new(inputs.initial_adapter(&config).unwrap(), settings);
+    let before = trainable.adapter.clone();
+    let input = StepInput { examples: &inputs.train, indices: &[0, 1], step: 4, learning_rate: 5e-3 };
+    let error = train_step(&engine, &mut trainable, &input, &AtomicBool::new(false)).unwrap_err();
+    let message = error.to_string();
+    assert!(message.contains("step 5: none of its rows has a trained token"), "{message}");
+    assert!(message.contains(&inputs.train[1].origin.to_string()), "{message}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("data.untrained")));
+    assert_eq!(trainable.adapter, before);
+}

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
-use attune_data::{FormatChoice, Row, RowContent};
-use attune_text::{Conversation, Encoded, LoadOptions, Message, TextError, TextModel, TrainOn};
+use attune_config::CompletionStyle;
+use attune_data::{FormatChoice, Row};
+use attune_text::{Encoded, LoadOptions, TextError, TextModel, TrainOn};
+use attune_train::examples::encode_row;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
@@ -121,19 +123,12 @@ fn encode(args: &Args, text: &TextModel, row: &Row) -> Result<Encoded, TextError
         Trained::Last => TrainOn::Last,
         Trained::All => TrainOn::All,
     };
-    let as_chat = match args.completion_style {
-        Style::Auto => text.has_chat_template(),
-        Style::Chat => true,
-        Style::Raw => false,
+    let completion_style = match args.completion_style {
+        Style::Auto => CompletionStyle::Auto,
+        Style::Chat => CompletionStyle::Chat,
+        Style::Raw => CompletionStyle::Raw,
     };
-    match &row.content {
-        RowContent::Chat(chat) => text.encode_chat(chat, train_on),
-        RowContent::Completion { prompt, completion } if as_chat => {
-            let messages = vec![Message::new("user", prompt.as_str()), Message::new("assistant", completion.as_str())];
-            text.encode_chat(&Conversation { messages, tools: None }, train_on)
-        }
-        RowContent::Completion { prompt, completion } => text.encode_completion(prompt, completion, train_on),
-    }
+    encode_row(row, text, completion_style, train_on)
 }
 
 /// A row as tokens, or why it is none.
