@@ -44,7 +44,11 @@ fn log_softmax_body<const FMA: bool>(z: &mut [f32], target: usize, smoothing: f6
     // Differences to the largest: exact where it matters, and their sizes do not grow with the logits'.
     let z_target = f64::from(z[target]) - f64::from(largest);
     let mean = if smoothing == 0.0 { 0.0 } else { sum_f64(z.len(), |i| f64::from(z[i])) / vocabulary };
-    let sum: f64 = z.chunks_mut(RUN).map(|run| f64::from(map_sum(run, |z| exp::<FMA>(z - largest)))).sum();
+    // A plain loop: inside of an iterator's `fold` the compiler would forget the instruction set and call `fmaf`.
+    let mut sum = 0.0;
+    for run in z.chunks_mut(RUN) {
+        sum += f64::from(map_sum(run, |z| exp::<FMA>(z - largest)));
+    }
     let log_sum = sum.ln();
     let logprob = z_target - log_sum;
     let uniform = mean - f64::from(largest) - log_sum;
