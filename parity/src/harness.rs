@@ -1,6 +1,7 @@
 //! Runs Attune on the rows of a case.
 
-use attune_compute::{Backend, ComputeError, cpu::Cpu, reference::Reference};
+use attune_compute::cpu::{Cpu, Isa};
+use attune_compute::{Backend, ComputeError, reference::Reference};
 use attune_model::{
     Adapter, BaseModel, Decoder, ForwardOptions, Gradients, ModelError, PackedBatch, SavePolicy, Target,
 };
@@ -8,12 +9,24 @@ use attune_model::{
 use crate::compare::Comparison;
 use crate::golden::{Golden, GoldenError, Row};
 
-/// Every backend of this machine; the CPU's with one and with two threads.
+/// Every backend of this machine: the reference, and every path of the CPU's with one and with two threads. A path that
+/// the machine lacks is said to be skipped.
 ///
 /// # Errors
 /// When the CPU backend cannot start.
+#[allow(clippy::print_stdout, reason = "tests call it, and what they skip is printed")]
 pub fn backends() -> Result<Vec<Box<dyn Backend>>, ComputeError> {
-    Ok(vec![Box::new(Reference), Box::new(Cpu::new(Some(1))?), Box::new(Cpu::new(Some(2))?)])
+    let mut backends: Vec<Box<dyn Backend>> = vec![Box::new(Reference)];
+    for isa in Isa::ALL {
+        if !isa.is_available() {
+            println!("SKIPPED: {isa}: this machine lacks it");
+            continue;
+        }
+        for threads in [1, 2] {
+            backends.push(Box::new(Cpu::with_isa(isa, Some(threads))?));
+        }
+    }
+    Ok(backends)
 }
 
 /// A case with its model and its initial adapter.
