@@ -230,8 +230,14 @@ fn signals_stop_with_75_and_the_run_goes_on_to_the_same_bytes() {
             assert!(stderr.contains("error: interrupted after step"), "{stderr}");
             assert!(stderr.contains("hint: continue with `ft resume run`"), "{stderr}");
             let newest = names(&scratch.path("run/checkpoints")).pop().unwrap();
-            let step = lines();
+            let said = stderr.split("interrupted after step ").nth(1).unwrap();
+            let step: usize = said.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap();
             assert_eq!(newest, format!("step-{step:06}"), "the checkpoint of the last step is there");
+            // The line of a step whose evaluation was interrupted waits in the checkpoint until that is done again.
+            let state = scratch.read(&format!("run/checkpoints/{newest}/state.json"));
+            let state: serde_json::Value = serde_json::from_slice(&state).unwrap();
+            let waiting = usize::from(!state["unreported"].is_null());
+            assert_eq!(lines(), step - waiting, "one line per step: {}", state["unreported"]);
             assert_newest_is_whole(&scratch.path("run/checkpoints"));
             stops += 1;
         }

@@ -101,12 +101,9 @@ impl BaseModel {
         Ok(())
     }
 
-    /// Hash of `config.json` and all weight files: the identity that a checkpoint remembers.
-    ///
-    /// # Errors
-    /// When a file cannot be read.
-    pub fn hash(&self) -> Result<String, ModelError> {
-        Ok(self.folder.hash()?)
+    /// The files that decide what the model computes: the weights and `config.json`.
+    pub fn files(&self) -> impl Iterator<Item = PathBuf> {
+        self.folder.files().chain([self.dir.join("config.json")])
     }
 }
 

@@ -1,6 +1,6 @@
 //! Everything that a run reads, checked before the first step: model, tokenizer, data, backend.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use attune_compute::Backend;
@@ -8,7 +8,6 @@ use attune_compute::cpu::Cpu;
 use attune_compute::reference::Reference;
 use attune_config::{AdapterConfig, BackendChoice, Config, DataFormat, Layers, TargetModules, TemplateDate};
 use attune_data::{DataSet, FileReport, FormatChoice, Row, split_validation};
-use attune_formats::tensors::WeightFolder;
 use attune_model::{Adapter, AdapterSpec, BaseModel, LayerChoice, Linear, Targets};
 use attune_text::{LoadOptions, TextModel, TrainOn};
 use serde_json::Value;
@@ -87,7 +86,7 @@ impl Inputs {
         }
 
         let identity = Identity {
-            base: hash_all(base_files(&config.model.path)?)?,
+            base: hash_all(base.files())?,
             text: text.identity(),
             train: data.train_files,
             validation: data.validation_files,
@@ -302,12 +301,6 @@ fn check_data_unchanged(before: &Identity) -> Result<(), TrainError> {
 }
 
 /// `config.json` and the files that hold the weights.
-fn base_files(model_dir: &Path) -> Result<BTreeSet<PathBuf>, TrainError> {
-    let folder = WeightFolder::open(model_dir)?;
-    let weights = folder.tensors().map(|tensor| tensor.shared().0.path().to_path_buf());
-    Ok(weights.chain([model_dir.join("config.json")]).collect())
-}
-
 fn hash_all(paths: impl IntoIterator<Item = PathBuf>) -> Result<Vec<HashedFile>, TrainError> {
     paths.into_iter().map(|path| HashedFile::read(&path)).collect()
 }

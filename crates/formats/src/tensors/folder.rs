@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::header::{self, Entry, Header, UniqueKeys};
 use super::{MappedFile, MappedTensor, TensorError};
-use crate::files::{hash_file, is_plain_name, read_limited};
+use crate::files::{is_plain_name, read_limited};
 
 const SINGLE_FILE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -80,20 +80,9 @@ impl WeightFolder {
         self.find(name).ok_or_else(|| TensorError::Missing { dir: self.dir.clone(), name: name.to_string() })
     }
 
-    /// BLAKE3 over the names and contents of the weight files and `config.json`, in hexadecimal: the identity of the
-    /// model. Reads every byte.
-    ///
-    /// # Errors
-    /// When `config.json` is missing or a file cannot be read.
-    pub fn hash(&self) -> Result<String, TensorError> {
-        let mut names: Vec<&str> = self.files.iter().map(String::as_str).chain(["config.json"]).collect();
-        names.sort_unstable();
-        let mut hasher = blake3::Hasher::new();
-        for name in names {
-            // A line per file, as `b3sum` prints it.
-            hasher.update(format!("{}  {name}\n", hash_file(&self.dir.join(name))?).as_bytes());
-        }
-        Ok(hasher.finalize().to_hex().to_string())
+    /// Paths of the weight files, sorted.
+    pub fn files(&self) -> impl Iterator<Item = PathBuf> {
+        self.files.iter().map(|name| self.dir.join(name))
     }
 }
 
