@@ -20,6 +20,11 @@ fn tensor(seed: u64, rows: usize, cols: usize) -> Tensor {
     Tensor::from_vec(rows, cols, values(seed, rows * cols))
 }
 
+/// Operands of products over `bf16` weights, in the type that the path wants.
+fn activation(cpu: &Cpu, seed: u64, rows: usize, cols: usize) -> Tensor {
+    tensor(seed, rows, cols).to_dtype(cpu.activation_dtype(DType::Bf16))
+}
+
 /// Seconds of the fastest of at least three runs that take half a second together.
 fn seconds(mut run: impl FnMut()) -> f64 {
     run();
@@ -153,6 +158,8 @@ fn linears(cpu: &Cpu, peak: Option<f64>) {
             }
             let weight = Weight::from_f32_as(dtype, outputs, inputs, &values(1, outputs * inputs));
             let (x, dy) = (tensor(2, tokens, inputs), tensor(3, tokens, outputs));
+            let activations = cpu.activation_dtype(dtype);
+            let (x, dy) = (x.to_dtype(activations), dy.to_dtype(activations));
             let args = LinearArgs::frozen(&weight, None);
             let operations = 2.0 * (tokens * inputs * outputs) as f64;
             let bytes = (inputs * outputs * dtype.size_bytes()) as f64;
@@ -171,7 +178,7 @@ fn linears(cpu: &Cpu, peak: Option<f64>) {
 fn side_paths(cpu: &Cpu, peak: Option<f64>) {
     let (tokens, inputs, outputs, rank) = (2048, 2048, 2048, 16);
     let weight = Weight::from_f32_as(DType::Bf16, outputs, inputs, &values(1, outputs * inputs));
-    let (x, dy) = (tensor(2, tokens, inputs), tensor(3, tokens, outputs));
+    let (x, dy) = (activation(cpu, 2, tokens, inputs), activation(cpu, 3, tokens, outputs));
     let (a, b) = (values(4, rank * inputs), values(5, outputs * rank));
     let row_keys: Vec<u64> = (0..tokens as u64).collect();
     for rate in [0.0, 0.1] {
@@ -180,6 +187,7 @@ fn side_paths(cpu: &Cpu, peak: Option<f64>) {
             weight: &weight,
             bias: None,
             side: Some(SidePath { a: &a, b: &b, rank, scale: 2.0, dropout }),
+            residual: None,
         };
         let h = cpu.linear_forward(&x, &args).low_rank.unwrap();
         let (mut da, mut db) = (vec![0.0; a.len()], vec![0.0; b.len()]);
@@ -200,8 +208,8 @@ fn attention(cpu: &Cpu, peak: Option<f64>) {
     for (tokens, heads, kv_heads, d) in [(512, 32, 8, 64), (2048, 32, 8, 64), (2048, 9, 3, 64)] {
         let segments = [0, tokens];
         let args = AttentionArgs { heads, kv_heads, head_dim: d, scale: 0.1, window: None, segments: &segments };
-        let (q, d_o) = (tensor(1, tokens, heads * d), tensor(4, tokens, heads * d));
-        let (k, v) = (tensor(2, tokens, kv_heads * d), tensor(3, tokens, kv_heads * d));
+        let (q, d_o) = (activation(cpu, 1, tokens, heads * d), activation(cpu, 4, tokens, heads * d));
+        let (k, v) = (activation(cpu, 2, tokens, kv_heads * d), activation(cpu, 3, tokens, kv_heads * d));
         // The causal half alone, two products forward; five are needed backward.
         let forward = 2.0 * (tokens * tokens * d * heads) as f64;
         let name = format!("t {tokens} h {heads} g {kv_heads} d {d}");
@@ -221,7 +229,7 @@ fn attention(cpu: &Cpu, peak: Option<f64>) {
 }
 
 fn others(cpu: &Cpu, peak: Option<f64>) {
-    let (rows, channels, vocabulary) = (256, 2048, 128_256);
+    let (rows, channels, vocabulary) = (2048, 2048, 128_256);
     let head = Weight::from_f32_as(DType::Bf16, vocabulary, channels, &values(1, vocabulary * channels));
     let x = tensor(2, rows, channels);
     let targets: Vec<u32> = (0..rows as u32).collect();
@@ -232,15 +240,16 @@ fn others(cpu: &Cpu, peak: Option<f64>) {
     report("logits of one row", 2.0 * (channels * vocabulary) as f64, head.bytes().len() as f64, peak, time);
 
     let (tokens, hidden) = (2048, 8192);
-    let (gate, up) = (tensor(1, tokens, hidden), tensor(2, tokens, hidden));
-    let bytes = (tokens * hidden * 4) as f64;
+    let (gate, up) = (activation(cpu, 1, tokens, hidden), activation(cpu, 2, tokens, hidden));
+    let bytes = (tokens * hidden * gate.dtype().size_bytes()) as f64;
     let time = seconds(|| drop(black_box(cpu.swiglu_forward(&gate, &up))));
     report("swiglu fwd t 2048 f 8192", 0.0, 3.0 * bytes, None, time);
     let time = seconds(|| drop(black_box(cpu.swiglu_backward(&gate, &up, &gate))));
     report("swiglu bwd t 2048 f 8192", 0.0, 5.0 * bytes, None, time);
-    let time = seconds(|| drop(black_box(cpu.rms_norm_forward(&gate, &values(3, hidden), 1e-5))));
+    let time = seconds(|| drop(black_box(cpu.rms_norm_forward(&gate, &values(3, hidden), 1e-5, DType::F32))));
     report("rms norm fwd t 2048 c 8192", 0.0, 2.0 * bytes, None, time);
-    let time = seconds(|| drop(black_box(cpu.rms_norm_forward(&tensor(1, 1, 2048), &values(3, 2048), 1e-5))));
+    let time =
+        seconds(|| drop(black_box(cpu.rms_norm_forward(&tensor(1, 1, 2048), &values(3, 2048), 1e-5, DType::F32))));
     report("rms norm fwd t 1 c 2048 (with its inputs)", 0.0, 0.0, None, time);
 }
 

@@ -26,7 +26,7 @@ proptest! {
         let row_keys: Vec<u64> = (0..tokens as u64).map(|t| t ^ seed).collect();
         let dropout = (rate > 0.0).then_some(Dropout { rate, key: seed, row_keys: &row_keys });
         let side = Some(SidePath { a: &a, b: &b, rank, scale: 1.5, dropout });
-        let args = LinearArgs { weight: &weight, bias: None, side };
+        let args = LinearArgs { weight: &weight, bias: None, side, residual: None };
         let run = |backend: &dyn Backend| {
             let output = backend.linear_forward(&x, &args);
             let h = output.low_rank.unwrap();

@@ -18,7 +18,7 @@ fn everything(cpu: &Cpu) -> Vec<(&'static str, Vec<u32>)> {
     let row_keys: Vec<u64> = (0..tokens as u64).collect();
     let dropout = Some(Dropout { rate: 0.1, key: 7, row_keys: &row_keys });
     let side = Some(SidePath { a: &a, b: &b, rank, scale: 2.0, dropout });
-    let args = LinearArgs { weight: &weight, bias: Some(&bias), side };
+    let args = LinearArgs { weight: &weight, bias: Some(&bias), side, residual: None };
     let forward = cpu.linear_forward(&x, &args);
     let (mut da, mut db) = (vec![0.0; a.len()], vec![0.0; b.len()]);
     let gradient = SidePathGradient { da: &mut da, db: &mut db };
@@ -74,8 +74,8 @@ fn everything(cpu: &Cpu) -> Vec<(&'static str, Vec<u32>)> {
         ("attention dk", bits(dk.data())),
         ("attention dv", bits(dv.data())),
         ("attention cached", bits(cached.data())),
-        ("rms norm", bits(cpu.rms_norm_forward(&x, &gain, 1e-6).data())),
-        ("rms norm dx", bits(cpu.rms_norm_backward(&x, &gain, 1e-6, &x).data())),
+        ("rms norm", bits(cpu.rms_norm_forward(&x, &gain, 1e-6, DType::F32).data())),
+        ("rms norm dx", bits(norm_backward(cpu, &x, &gain, 1e-6, &x).data())),
         ("rope", bits(rotated.data())),
         ("sum", bits(sum.data())),
         ("swiglu", bits(cpu.swiglu_forward(&q, &d_o).data())),

@@ -85,6 +85,11 @@ impl BaseModel {
         &self.dir
     }
 
+    /// The frozen matrices of all layers.
+    pub(crate) fn linear_weights(&self) -> impl Iterator<Item = &Weight> {
+        self.layers.iter().flat_map(|layer| layer.linears.iter().map(|linear| &linear.weight))
+    }
+
     /// Reads every weight once and looks for NaNs and infinities.
     ///
     /// # Errors

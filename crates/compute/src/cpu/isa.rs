@@ -10,6 +10,8 @@ pub const FT_CPU: &str = "FT_CPU";
 /// A set of kernels for one family of processors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Isa {
+    /// x86-64 with AVX-512 and its `bf16` dot products: products of `bf16` weights in `bf16`, all others as [`Isa::Avx512`].
+    Avx512Bf16,
     /// x86-64 with AVX-512 F, BW, DQ and VL: 16 lanes.
     Avx512,
     /// x86-64 with AVX2, FMA and F16C: 8 lanes.
@@ -20,11 +22,12 @@ pub enum Isa {
 
 impl Isa {
     /// All paths, the fastest first.
-    pub const ALL: [Self; 3] = [Self::Avx512, Self::Avx2, Self::Portable];
+    pub const ALL: [Self; 4] = [Self::Avx512Bf16, Self::Avx512, Self::Avx2, Self::Portable];
 
     /// The name that `FT_CPU` takes.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Avx512Bf16 => "avx512bf16",
             Self::Avx512 => "avx512",
             Self::Avx2 => "avx2",
             Self::Portable => "portable",
@@ -35,6 +38,7 @@ impl Isa {
     #[cfg(target_arch = "x86_64")]
     pub fn is_available(self) -> bool {
         match self {
+            Self::Avx512Bf16 => Self::Avx512.is_available() && is_x86_feature_detected!("avx512bf16"),
             Self::Avx512 => {
                 Self::Avx2.is_available()
                     && is_x86_feature_detected!("avx512f")
@@ -85,7 +89,7 @@ impl Isa {
         let isa = Self::ALL.into_iter().find(|isa| isa.name() == name).ok_or_else(|| ComputeError::UnknownChoice {
             name: FT_CPU,
             value: name.into(),
-            allowed: "amx, avx512, avx2, portable",
+            allowed: "amx, avx512bf16, avx512, avx2, portable",
         })?;
         isa.verify().map(VerifiedIsa::get)
     }

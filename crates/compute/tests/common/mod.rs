@@ -105,6 +105,13 @@ pub fn assert_close_to_largest(what: &str, got: &[f32], expected: &[f32], epsilo
     assert!(worst <= epsilons, "{what}: element {i} is {} for {}: {worst:.1} epsilons", got[i], expected[i]);
 }
 
+/// The gradient of the norm, where the op adds it to what is there.
+pub fn norm_backward(backend: &dyn Backend, x: &Tensor, gain: &[f32], epsilon: f32, dy: &Tensor) -> Tensor {
+    let mut dx = Tensor::zeros(x.rows(), x.cols());
+    backend.rms_norm_backward(x, gain, epsilon, dy, &mut dx);
+    dx
+}
+
 /// The bits, for comparisons that must not forgive anything.
 pub fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
