@@ -3,7 +3,7 @@
 use attune_compute::reference::Reference;
 use attune_compute::{
     AdamWArgs, AttentionArgs, AttentionOutput, Backend, DType, HeadOutput, LinearArgs, LinearGradient, LinearOutput,
-    RopeTable, Tensor, Weight,
+    RopeTable, SidePathGradient, Tensor, Weight,
 };
 
 /// What is wrong.
@@ -112,18 +112,18 @@ impl Backend for Planted {
             return Reference.linears_backward(x, linears, want_dx);
         }
         // The reference works on gradients of A of its own, which are added afterwards.
+        let sides: Vec<_> = linears.iter_mut().map(|linear| linear.side.take()).collect();
         let mut scaled: Vec<Vec<f32>> =
-            linears.iter().map(|linear| vec![0.0; linear.side.as_ref().map_or(0, |side| side.da.len())]).collect();
-        let mut wanted = Vec::new();
-        for (linear, scaled) in linears.iter_mut().zip(&mut scaled) {
-            if let (Some(side), Some(args)) = (&mut linear.side, linear.args.side) {
-                wanted.push((std::mem::replace(&mut side.da, scaled), args.scale));
-            }
+            sides.iter().map(|side| vec![0.0; side.as_ref().map_or(0, |side| side.da.len())]).collect();
+        let (mut wanted, mut inner) = (Vec::new(), Vec::new());
+        for ((linear, side), da) in linears.iter().zip(sides).zip(&mut scaled) {
+            let (wanted_da, side) = side.map(|side| (side.da, SidePathGradient { da, db: side.db })).unzip();
+            wanted.push((wanted_da, linear.args.side.map_or(1.0, |side| side.scale)));
+            inner.push(LinearGradient { side, ..*linear });
         }
-        let dx = Reference.linears_backward(x, linears, want_dx);
-        let scaled = scaled.into_iter().filter(|scaled| !scaled.is_empty());
+        let dx = Reference.linears_backward(x, inner, want_dx);
         for ((da, scale), scaled) in wanted.into_iter().zip(scaled) {
-            for (sum, value) in da.iter_mut().zip(scaled) {
+            for (sum, value) in da.into_iter().flatten().zip(scaled) {
                 *sum += value / scale;
             }
         }

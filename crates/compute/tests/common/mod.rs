@@ -112,7 +112,21 @@ pub fn norm_backward(backend: &dyn Backend, x: &Tensor, gain: &[f32], epsilon: f
     dx
 }
 
+/// Whether products over weights of this type round their factors to `bf16`.
+pub fn rounds_factors(backend: &dyn Backend, weights: DType) -> bool {
+    backend.activation_dtype(weights) == DType::Bf16
+}
+
+/// What rounding both factors of a product to 8 bits costs, in units of `f32::EPSILON` and of the sum of absolute values:
+/// at most half a unit of 2^-8 each; where a factor is itself such a sum, twice that.
+pub const BF16_EPSILONS: f64 = 65_536.0;
+
 /// The bits, for comparisons that must not forgive anything.
 pub fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
+}
+
+/// The bits of a tensor of either type; those of `bf16` widened.
+pub fn tensor_bits(x: &Tensor) -> Vec<u32> {
+    bits(x.to_dtype(DType::F32).data())
 }
