@@ -3,12 +3,12 @@
 //! `cargo run --release -p attune-compute --example matmul_speed [threads] [avx512|avx2|portable]`
 //!
 //! Peaks and times are the best of several runs, so that a machine that does other things meanwhile matters little.
-#![allow(unsafe_code, clippy::print_stdout, clippy::unwrap_used)]
+#![allow(clippy::print_stdout, clippy::unwrap_used)]
 
 use std::hint::black_box;
-use std::sync::Barrier;
 use std::time::Instant;
 
+use attune_compute::cpu::peak::{matrix_peak, read_bandwidth};
 use attune_compute::cpu::{Cpu, Isa};
 use attune_compute::{AttentionArgs, Backend, DType, LinearArgs, SidePath, SidePathGradient, Tensor, Weight, rng};
 
@@ -36,102 +36,6 @@ fn seconds(mut run: impl FnMut()) -> f64 {
         runs += 1;
     }
     best
-}
-
-/// Multiply-adds on registers alone, in independent chains: `(GFLOP/s of one thread, of all threads together)`.
-#[cfg(target_arch = "x86_64")]
-mod peak {
-    use std::arch::x86_64::*;
-    use std::hint::black_box;
-
-    use attune_compute::cpu::Isa;
-
-    const ROUNDS: usize = 200_000;
-
-    #[target_feature(enable = "avx512f")]
-    fn avx512() -> f64 {
-        let (a, b) = (_mm512_set1_ps(black_box(0.999)), _mm512_set1_ps(black_box(1e-3)));
-        let mut sums = [_mm512_set1_ps(1.0); 16];
-        for _ in 0..ROUNDS {
-            for sum in &mut sums {
-                *sum = _mm512_fmadd_ps(*sum, a, b);
-            }
-        }
-        black_box(sums.iter().map(|&sum| _mm512_reduce_add_ps(sum)).sum::<f32>());
-        (ROUNDS * 16 * 16 * 2) as f64
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    fn avx2() -> f64 {
-        let (a, b) = (_mm256_set1_ps(black_box(0.999)), _mm256_set1_ps(black_box(1e-3)));
-        let mut sums = [_mm256_set1_ps(1.0); 12];
-        for _ in 0..ROUNDS {
-            for sum in &mut sums {
-                *sum = _mm256_fmadd_ps(*sum, a, b);
-            }
-        }
-        black_box(sums.iter().map(|&sum| _mm256_cvtss_f32(sum)).sum::<f32>());
-        (ROUNDS * 12 * 8 * 2) as f64
-    }
-
-    /// Floating-point operations done, or `None` where there is no kernel of this kind.
-    pub(super) fn run(isa: Isa) -> Option<f64> {
-        match isa {
-            // SAFETY: the instruction set is available.
-            Isa::Avx512 if isa.is_available() => Some(unsafe { avx512() }),
-            // SAFETY: as above.
-            Isa::Avx2 if isa.is_available() => Some(unsafe { avx2() }),
-            _ => None,
-        }
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-mod peak {
-    pub(super) fn run(_: attune_compute::cpu::Isa) -> Option<f64> {
-        None
-    }
-}
-
-/// Best total of `threads` threads that each run `work`, which says how much it did, in units per second.
-fn best_rate(threads: usize, work: impl Fn() -> f64 + Sync) -> f64 {
-    let rounds = 100;
-    let barrier = Barrier::new(threads);
-    let rates: Vec<Vec<f64>> = std::thread::scope(|scope| {
-        let run = || {
-            let rate = || {
-                barrier.wait();
-                let start = Instant::now();
-                work() / start.elapsed().as_secs_f64()
-            };
-            (0..rounds).map(|_| rate()).collect()
-        };
-        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
-        handles.into_iter().map(|handle| handle.join().unwrap()).collect()
-    });
-    (0..rounds).map(|round| rates.iter().map(|rates| rates[round]).sum()).fold(0.0, f64::max)
-}
-
-/// GFLOP/s of `threads` threads that only multiply and add.
-fn measured_peak(isa: Isa, threads: usize) -> Option<f64> {
-    peak::run(isa)?;
-    Some(best_rate(threads, || peak::run(isa).unwrap_or(0.0)) / 1e9)
-}
-
-/// GB/s of `threads` threads that read a buffer of 256 MiB from end to end.
-fn measured_bandwidth(threads: usize) -> f64 {
-    let buffer = vec![1u64; 32 << 20];
-    let read = || {
-        let mut lanes = [0u64; 32];
-        for chunk in buffer.as_chunks::<32>().0 {
-            for (lane, value) in lanes.iter_mut().zip(chunk) {
-                *lane ^= value;
-            }
-        }
-        black_box(lanes);
-        size_of_val(buffer.as_slice()) as f64
-    };
-    best_rate(threads, read) / 1e9
 }
 
 fn report(name: &str, operations: f64, bytes: f64, peak: Option<f64>, seconds: f64) {
@@ -265,9 +169,14 @@ fn main() {
             continue;
         }
         let cpu = Cpu::with_isa(isa, threads).unwrap();
-        let peak = measured_peak(isa, cpu.threads());
-        let peak_text = peak.map_or("no measured peak".into(), |peak| format!("multiply-add peak {peak:.1} GFLOP/s"));
-        println!("{}: {peak_text}, reading {:.1} GB/s", cpu.name(), measured_bandwidth(cpu.threads()));
+        let measured = matrix_peak(isa, cpu.threads(), 0.5);
+        let peak_text = measured.map_or("no measured peak".into(), |peak| {
+            let bf16 = peak.bf16_gflops.map_or(String::new(), |bf16| format!(" ({bf16:.1} in bf16)"));
+            format!("multiply-add peak {:.1} GFLOP/s{bf16}", peak.f32_gflops)
+        });
+        println!("{}: {peak_text}, reading {:.1} GB/s", cpu.name(), read_bandwidth(cpu.threads(), 0.5));
+        // All paths that exist today sum in f32 products of f32.
+        let peak = measured.map(|peak| peak.f32_gflops);
         linears(&cpu, peak);
         side_paths(&cpu, peak);
         attention(&cpu, peak);

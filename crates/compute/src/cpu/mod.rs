@@ -32,6 +32,7 @@ mod kernels_portable;
 mod linear;
 mod math;
 mod pack;
+pub mod peak;
 mod workers;
 
 use std::fmt;
