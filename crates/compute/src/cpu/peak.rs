@@ -117,12 +117,14 @@ fn loops(isa: Isa) -> Option<Loops> {
     }
     match isa {
         // SAFETY of all: the processor has the instructions, which was asked just above or is asked in the arm.
-        Isa::Avx512 => Some(Loops {
+        Isa::Avx512Bf16 => Some(Loops {
             // SAFETY: as above.
             f32: || unsafe { x86::avx512_f32() },
             // SAFETY: as above.
-            bf16: is_x86_feature_detected!("avx512bf16").then_some(|| unsafe { x86::avx512_bf16() }),
+            bf16: Some(|| unsafe { x86::avx512_bf16() }),
         }),
+        // SAFETY: as above.
+        Isa::Avx512 => Some(Loops { f32: || unsafe { x86::avx512_f32() }, bf16: None }),
         // SAFETY: as above.
         Isa::Avx2 => Some(Loops { f32: || unsafe { x86::avx2_f32() }, bf16: None }),
         Isa::Portable => None,
