@@ -472,7 +472,7 @@ unsafe fn store_lanes(target: *mut f32, kept: __mmask16, values: __m512i) {
 /// Transposes 16 x 16 elements of 32 bits: pairs, then quadruples inside each 128-bit block, then the blocks.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn transpose(rows: [__m512i; 16]) -> [__m512i; 16] {
+pub(super) fn transpose(rows: [__m512i; 16]) -> [__m512i; 16] {
     let zero = _mm512_setzero_si512();
     // quads[4 g + j], block q: column 4 q + j of rows 4 g .. 4 g + 4.
     let mut quads = [zero; 16];

@@ -15,12 +15,17 @@
 //! `(3 d + 256) * m` floats, with `m` (rows of a query tile) around 128. The head holds up to 64 MiB of logits during a
 //! call.
 
+#[cfg(all(feature = "amx-emulator", target_os = "linux", target_arch = "x86_64"))]
+pub mod amx_emulator;
 mod attention;
 mod attention_backward;
 mod elementwise;
 mod gemm;
 mod head;
 mod isa;
+#[cfg(target_arch = "x86_64")]
+#[cfg_attr(not(test), expect(dead_code, reason = "the driver takes it up once its panels are made of steps"))]
+mod kernels_amx;
 #[cfg(target_arch = "x86_64")]
 mod kernels_avx2;
 #[cfg(target_arch = "x86_64")]
@@ -29,6 +34,9 @@ mod kernels_portable;
 mod linear;
 mod math;
 mod pack;
+#[cfg(target_arch = "x86_64")]
+#[cfg_attr(not(test), expect(dead_code, reason = "as kernels_amx"))]
+mod pack_amx;
 mod workers;
 
 use std::fmt;
