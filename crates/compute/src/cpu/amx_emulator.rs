@@ -355,8 +355,7 @@ struct TileFile {
 }
 
 impl TileFile {
-    const RELEASED: Self =
-        Self { configured: false, tiles: [Tile { bytes: [[0; 64]; 16], rows: 0, row_bytes: 0 }; 8] };
+    const RELEASED: Self = Self { configured: false, tiles: [Tile { bytes: [[0; 64]; 16], rows: 0, row_bytes: 0 }; 8] };
 
     /// Takes over a configuration of 64 bytes; false if the processor would refuse it.
     fn configure(&mut self, config: &[u8; 64]) -> bool {

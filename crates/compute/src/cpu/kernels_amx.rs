@@ -447,5 +447,5 @@ unsafe fn write_c<const V: usize>(rows: usize, args: &TileArgs, sums: *const f32
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests;

@@ -21,10 +21,15 @@ mod attention;
 mod attention_backward;
 mod elementwise;
 mod gemm;
+#[cfg(all(test, target_os = "linux", target_arch = "x86_64"))]
+mod guarded_memory;
 mod head;
 mod isa;
 #[cfg(target_arch = "x86_64")]
-#[cfg_attr(not(test), expect(dead_code, reason = "the driver takes it up once its panels are made of steps"))]
+#[cfg_attr(
+    not(all(test, target_os = "linux")),
+    expect(dead_code, reason = "the driver takes it up once its panels are made of steps")
+)]
 mod kernels_amx;
 #[cfg(target_arch = "x86_64")]
 mod kernels_avx2;
@@ -35,7 +40,7 @@ mod linear;
 mod math;
 mod pack;
 #[cfg(target_arch = "x86_64")]
-#[cfg_attr(not(test), expect(dead_code, reason = "as kernels_amx"))]
+#[cfg_attr(not(all(test, target_os = "linux")), expect(dead_code, reason = "as kernels_amx"))]
 mod pack_amx;
 mod workers;
 

@@ -152,5 +152,5 @@ unsafe fn pack_columns(args: &PackArgs, load: impl Fn(*const u8, *const u8, __mm
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests;
