@@ -3,8 +3,9 @@
 //!
 //! A processor without AMX raises an exception at each of the instructions, which Linux hands to the thread as SIGILL.
 //! [`install`] puts a handler there that decodes the instruction, does its work on the thread's own tile registers in
-//! memory, moves the instruction pointer on and returns. A signal that came from anything else goes to the handler that
-//! was there before.
+//! memory, moves the instruction pointer on and returns. Where another such instruction follows directly, it does that
+//! one too: a signal costs more than what it is raised for. A signal that came from anything else goes to the handler
+//! that was there before.
 //!
 //! # The handler's surroundings
 //! It runs on the interrupted thread's own stack (no `SA_ONSTACK`). The signal comes from known instructions in the
@@ -79,7 +80,13 @@ extern "C" fn handle(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_
     // this thread's tiles meanwhile: no code but this handler does, and SIGILL is blocked while it runs.
     let emulated = unsafe {
         let registers = &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs;
-        TILES.with(|tiles| step(registers, &mut *tiles.get()))
+        TILES.with(|tiles| {
+            let tiles = &mut *tiles.get();
+            let emulated = step(registers, tiles);
+            // The processor would go on to the next instruction, so its first byte is there to be read.
+            while emulated && step(registers, tiles) {}
+            emulated
+        })
     };
     if !emulated {
         // SAFETY: these are the arguments of this very signal.

@@ -447,5 +447,6 @@ unsafe fn write_c<const V: usize>(rows: usize, args: &TileArgs, sums: *const f32
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests;

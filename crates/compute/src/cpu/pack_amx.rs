@@ -152,5 +152,6 @@ unsafe fn pack_columns(args: &PackArgs, load: impl Fn(*const u8, *const u8, __mm
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests;
