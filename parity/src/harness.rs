@@ -17,6 +17,9 @@ use crate::tolerances::Arithmetic;
 /// When the CPU backend cannot start.
 #[allow(clippy::print_stdout, reason = "tests call it, and what they skip is printed")]
 pub fn backends() -> Result<Vec<Box<dyn Backend>>, ComputeError> {
+    // The AMX kernels' own machine code, on processors without AMX too.
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    attune_compute::cpu::amx_emulator::install();
     let mut backends: Vec<Box<dyn Backend>> = vec![Box::new(Reference)];
     for isa in Isa::ALL {
         if !isa.is_available() {

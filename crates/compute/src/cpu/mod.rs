@@ -15,13 +15,19 @@
 //! `(3 d + 256) * m` floats, with `m` (rows of a query tile) around 128. The head holds up to 64 MiB of logits during a
 //! call.
 
+#[cfg(all(feature = "amx-emulator", target_os = "linux", target_arch = "x86_64"))]
+pub mod amx_emulator;
 mod attention;
 mod attention_backward;
 mod convert;
 mod elementwise;
 mod gemm;
+#[cfg(all(test, target_os = "linux", target_arch = "x86_64"))]
+mod guarded_memory;
 mod head;
 mod isa;
+#[cfg(target_arch = "x86_64")]
+mod kernels_amx;
 #[cfg(target_arch = "x86_64")]
 mod kernels_avx2;
 #[cfg(target_arch = "x86_64")]
@@ -32,6 +38,8 @@ mod kernels_portable;
 mod linear;
 mod math;
 mod pack;
+#[cfg(target_arch = "x86_64")]
+mod pack_amx;
 pub mod peak;
 mod workers;
 
@@ -80,13 +88,15 @@ impl Engine {
 fn kernels_of(isa: VerifiedIsa) -> (&'static Kernels, Option<&'static Kernels>) {
     match isa.get() {
         #[cfg(target_arch = "x86_64")]
+        Isa::Amx => (&kernels_avx512::KERNELS, Some(&kernels_amx::KERNELS)),
+        #[cfg(target_arch = "x86_64")]
         Isa::Avx512Bf16 => (&kernels_avx512::KERNELS, Some(&kernels_avx512bf16::KERNELS)),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => (&kernels_avx512::KERNELS, None),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => (&kernels_avx2::KERNELS, None),
         #[cfg(not(target_arch = "x86_64"))]
-        isa @ (Isa::Avx512Bf16 | Isa::Avx512 | Isa::Avx2) => unreachable!("{isa} on this processor"),
+        isa @ (Isa::Amx | Isa::Avx512Bf16 | Isa::Avx512 | Isa::Avx2) => unreachable!("{isa} on this processor"),
         Isa::Portable => (&kernels_portable::KERNELS, None),
     }
 }

@@ -10,6 +10,8 @@ use std::thread;
 use std::time::Instant;
 
 use super::Isa;
+#[cfg(target_arch = "x86_64")]
+use super::kernels_amx;
 
 /// The multiply-add peak of a path; a multiply-add counts as two operations.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -117,6 +119,8 @@ fn loops(isa: Isa) -> Option<Loops> {
     }
     match isa {
         // SAFETY of all: the processor has the instructions, which was asked just above or is asked in the arm.
+        // SAFETY: as above.
+        Isa::Amx => Some(Loops { f32: || unsafe { x86::avx512_f32() }, bf16: Some(kernels_amx::peak_loop) }),
         Isa::Avx512Bf16 => Some(Loops {
             // SAFETY: as above.
             f32: || unsafe { x86::avx512_f32() },

@@ -54,8 +54,15 @@ pub fn absolute_tensor(x: &Tensor) -> Tensor {
     Tensor::from_vec(x.rows(), x.cols(), absolute(x.data()))
 }
 
+/// Lets the AMX path run on processors without it, where the tests are built with the emulator.
+pub fn emulate_amx() {
+    #[cfg(all(feature = "amx-emulator", target_os = "linux", target_arch = "x86_64"))]
+    attune_compute::cpu::amx_emulator::install();
+}
+
 /// A backend per instruction set of this machine.
 pub fn cpus(threads: usize) -> Vec<Cpu> {
+    emulate_amx();
     Isa::ALL
         .into_iter()
         .filter_map(|isa| {
