@@ -76,6 +76,11 @@ impl QueryTile {
         first..position + 1
     }
 
+    /// Whether some row sees one of these keys.
+    pub(super) fn sees(&self, keys: &Range<usize>) -> bool {
+        keys.start < self.positions.end && self.visible(self.positions.start).start < keys.end
+    }
+
     /// The tiles of keys that some row sees, in ascending order.
     pub(super) fn key_tiles(&self) -> impl Iterator<Item = Range<usize>> + use<> {
         let first = self.visible(self.positions.start).start - self.segment_start;

@@ -1,8 +1,9 @@
 //! Packed causal attention, backward: probabilities are computed again from the saved logarithms of sums.
 //!
-//! Two passes with owned outputs: tiles of queries make `dq`, tiles of keys make `dk` and `dv`. Computing the scores
-//! in both costs 7 products of a tile instead of 5, and buys that any number of threads can share one long segment
-//! while each output is a sum in one fixed order.
+//! Where there are enough pairs of (segment, key/value head) for the threads, each is a task that makes all of its
+//! gradients in one pass over its tiles: 5 products a tile. Else two passes with owned outputs let any number of threads
+//! share one long segment: tiles of queries make `dq`, tiles of keys make `dk` and `dv`, and computing the scores in both
+//! costs 7 products. Every output is a sum in the same order either way, so the bits do not depend on the choice.
 #![allow(unsafe_code)]
 
 use std::ops::Range;
@@ -112,9 +113,7 @@ fn query_gradient(inputs: &Inputs, tile: &QueryTile, kv_head: usize, finish: imp
         dq.fill(0.0);
         for keys in tile.key_tiles() {
             probabilities(inputs, tile, kv_head, &keys, &rows, (&mut *p, &mut *ds));
-            let left = Operand::floats(ds, Layout::LanesMajor, KEYS, m, keys.len());
-            let right = inputs.k.operand(kv_head, keys, Layout::KMajor);
-            multiply_here(inputs.kernels, (&mut *dq, d), (m, d), true, (left, right, inputs.scale));
+            add_query_gradients(inputs, m, (kv_head, keys), ds, dq);
         }
         finish(dq);
     });
@@ -134,23 +133,14 @@ fn key_gradient(
     with_scratch(lens, |[q, d_o, lse, delta, p, ds, dk, dv]| {
         dk.fill(0.0);
         dv.fill(0.0);
-        let sees = |tile: &&QueryTile| {
-            let (first, last) = (tile.visible(tile.positions.start), tile.positions.end);
-            keys.start < last && first.start < keys.end
-        };
-        for tile in tiles.iter().filter(sees) {
+        for tile in tiles.iter().filter(|tile| tile.sees(keys)) {
             let m = tile.rows();
             let mut rows =
                 Gathered { q: &mut q[..m * d], d_o: &mut d_o[..m * d], lse: &mut lse[..m], delta: &mut delta[..m] };
             rows.fill(inputs, tile, kv_head);
             let (p, ds) = (&mut p[..m * KEYS], &mut ds[..m * KEYS]);
             probabilities(inputs, tile, kv_head, keys, &rows, (&mut *p, &mut *ds));
-            for (left, right, out, scale) in [(&*p, &rows.d_o, &mut *dv, 1.0), (&*ds, &rows.q, &mut *dk, inputs.scale)]
-            {
-                let left = Operand::floats(left, Layout::KMajor, KEYS, keys.len(), m);
-                let right = Operand::floats(right, Layout::KMajor, d, d, m);
-                multiply_here(inputs.kernels, (out, d), (keys.len(), d), true, (left, right, scale));
-            }
+            add_key_gradients(inputs, (m, keys.len()), &rows, (&*p, &*ds), (&mut *dk, &mut *dv));
         }
         finish(dk, dv);
     });
@@ -189,9 +179,111 @@ pub(super) fn attention_backward(
         scale: args.scale,
     };
     let tiles = query_tiles(args);
+    let segments = tiles.chunk_by(|a, b| a.segment_start == b.segment_start).count();
+    if segments * args.kv_heads >= 2 * engine.workers.threads() || engine.workers.threads() == 1 {
+        return one_pass(&inputs, &tiles, args);
+    }
     let dq = query_pass(&inputs, &tiles, args);
     let (dk, dv) = key_pass(&inputs, &tiles, args);
     (dq, dk, dv)
+}
+
+/// All gradients, a segment and a key/value head per task.
+fn one_pass(inputs: &Inputs, tiles: &[QueryTile], args: &AttentionArgs) -> (Tensor, Tensor, Tensor) {
+    let (kv_heads, tokens) = (args.kv_heads, inputs.q.rows());
+    let mut dq = Tensor::unset(inputs.q.dtype(), tokens, inputs.q.cols());
+    let mut dk = Tensor::unset(inputs.q.dtype(), tokens, kv_heads * args.head_dim);
+    let mut dv = Tensor::unset(inputs.q.dtype(), tokens, kv_heads * args.head_dim);
+    let (dq_out, dk_out, dv_out) = (SharedOut::new(&mut dq), SharedOut::new(&mut dk), SharedOut::new(&mut dv));
+    let mut segments: Vec<&[QueryTile]> = tiles.chunk_by(|a, b| a.segment_start == b.segment_start).collect();
+    // The longest first, so that no thread is left with one at the end.
+    segments.sort_by_key(|tiles| std::cmp::Reverse(tiles.len()));
+    inputs.engine.workers.for_each(segments.len() * kv_heads, |task| {
+        segment_gradients(inputs, segments[task / kv_heads], (task % kv_heads, args), [&dq_out, &dk_out, &dv_out]);
+    });
+    (dq, dk, dv)
+}
+
+/// The gradients of one segment and key/value head: tiles of keys outside, so that `dk` and `dv` of a tile are finished
+/// at once, and the `dq` of the whole segment as it grows.
+fn segment_gradients(
+    inputs: &Inputs,
+    tiles: &[QueryTile],
+    (kv_head, args): (usize, &AttentionArgs),
+    [dq_out, dk_out, dv_out]: [&SharedOut; 3],
+) {
+    let (d, group, isa) = (inputs.k.d, tiles[0].group, inputs.engine.isa);
+    let (start, end) = (tiles[0].segment_start, tiles[tiles.len() - 1].positions.end);
+    let all = (end - start) * group;
+    let most = tiles.iter().map(QueryTile::rows).max().unwrap_or(0);
+    let lens = [all * d, all * d, all, all, all * d, most * KEYS, most * KEYS, KEYS * d, KEYS * d];
+    with_scratch(lens, |[q, d_o, lse, delta, dq, p, ds, dk, dv]| {
+        // Where a tile's rows begin among those of the segment.
+        let first_row = |tile: &QueryTile| (tile.positions.start - start) * group;
+        for tile in tiles {
+            rows_of(tile, first_row(tile), d, [&mut *q, d_o, lse, delta]).fill(inputs, tile, kv_head);
+        }
+        dq.fill(0.0);
+        for first_key in (start..end).step_by(KEYS) {
+            let keys = first_key..end.min(first_key + KEYS);
+            let (dk, dv) = (&mut dk[..keys.len() * d], &mut dv[..keys.len() * d]);
+            dk.fill(0.0);
+            dv.fill(0.0);
+            for tile in tiles.iter().filter(|tile| tile.sees(&keys)) {
+                let (m, first) = (tile.rows(), first_row(tile));
+                let rows = rows_of(tile, first, d, [&mut *q, d_o, lse, delta]);
+                let (p, ds) = (&mut p[..m * KEYS], &mut ds[..m * KEYS]);
+                probabilities(inputs, tile, kv_head, &keys, &rows, (&mut *p, &mut *ds));
+                add_key_gradients(inputs, (m, keys.len()), &rows, (&*p, &*ds), (&mut *dk, &mut *dv));
+                let dq = &mut dq[first * d..(first + m) * d];
+                add_query_gradients(inputs, m, (kv_head, keys.clone()), ds, dq);
+            }
+            for (out, values) in [(dk_out, dk), (dv_out, dv)] {
+                for (key, values) in keys.clone().zip(values.chunks_exact(d)) {
+                    let at = (key * args.kv_heads + kv_head) * d;
+                    // SAFETY: a (key, head) belongs to one task.
+                    unsafe { out.part(at..at + d) }.set(isa, values);
+                }
+            }
+        }
+        for tile in tiles {
+            let first = first_row(tile);
+            for ((row, head), dq_d) in tile.places().zip(dq[first * d..].chunks_exact(d)) {
+                let at = (row * args.heads + kv_head * group + head) * d;
+                // SAFETY: a (row, head) belongs to one tile of queries of one task.
+                unsafe { dq_out.part(at..at + d) }.set(isa, dq_d);
+            }
+        }
+    });
+}
+
+/// The rows of a tile that begin at row `first` of its segment.
+fn rows_of<'a>(tile: &QueryTile, first: usize, d: usize, [q, d_o, lse, delta]: [&'a mut [f32]; 4]) -> Gathered<'a> {
+    let (rows, values) = (first..first + tile.rows(), first * d..(first + tile.rows()) * d);
+    Gathered { q: &mut q[values.clone()], d_o: &mut d_o[values], lse: &mut lse[rows.clone()], delta: &mut delta[rows] }
+}
+
+/// `dv += p^T do`, `dk += scale * ds^T q`, over the m rows of a tile of queries.
+fn add_key_gradients(
+    inputs: &Inputs,
+    (m, keys): (usize, usize),
+    rows: &Gathered,
+    (p, ds): (&[f32], &[f32]),
+    (dk, dv): (&mut [f32], &mut [f32]),
+) {
+    let d = inputs.k.d;
+    for (left, right, out, scale) in [(p, &rows.d_o, dv, 1.0), (ds, &rows.q, dk, inputs.scale)] {
+        let left = Operand::floats(left, Layout::KMajor, KEYS, keys, m);
+        let right = Operand::floats(right, Layout::KMajor, d, d, m);
+        multiply_here(inputs.kernels, (out, d), (keys, d), true, (left, right, scale));
+    }
+}
+
+/// `dq += scale * ds k` of a tile of queries and a tile of keys.
+fn add_query_gradients(inputs: &Inputs, m: usize, (kv_head, keys): (usize, Range<usize>), ds: &[f32], dq: &mut [f32]) {
+    let left = Operand::floats(ds, Layout::LanesMajor, KEYS, m, keys.len());
+    let right = inputs.k.operand(kv_head, keys, Layout::KMajor);
+    multiply_here(inputs.kernels, (dq, inputs.k.d), (m, inputs.k.d), true, (left, right, inputs.scale));
 }
 
 fn query_pass(inputs: &Inputs, tiles: &[QueryTile], args: &AttentionArgs) -> Tensor {

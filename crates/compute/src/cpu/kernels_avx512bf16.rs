@@ -192,26 +192,56 @@ pub(super) unsafe fn load_bf16(source: *const u8, dtype: DType, count: usize) ->
 /// As [`super::pack::PackFn`]; `k` is inside the source.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-pub(super) unsafe fn load_rows(args: &PackArgs, lane: usize, k: usize, present: usize) -> [__m512i; LANES] {
-    let mut rows = [_mm512_setzero_si512(); LANES];
+unsafe fn load_rows(args: &PackArgs, lane: usize, k: usize, present: usize) -> [__m512i; LANES] {
     let count = (args.k - k).min(PAIRS_K);
     // SAFETY: only rows of lanes that are present are read, and of those what is there.
     unsafe {
-        let row_bytes = args.stride * args.dtype.size_bytes();
+        match args.dtype == DType::Bf16 && present == LANES && count == PAIRS_K {
+            true => load_whole_rows(args, lane, k),
+            false => load_ragged_rows(args, lane, k, (present, count)),
+        }
+    }
+}
+
+/// # Safety
+/// As [`load_rows`]; the source is `bf16` and has 16 lanes and 32 k from here on.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn load_whole_rows(args: &PackArgs, lane: usize, k: usize) -> [__m512i; LANES] {
+    let mut rows = [_mm512_setzero_si512(); LANES];
+    let row_bytes = args.stride * size_of::<u16>();
+    // SAFETY: 16 lanes of 64 bytes.
+    unsafe {
         let mut source = args.at(lane, k);
-        if present == LANES && count == PAIRS_K && args.dtype == DType::Bf16 {
-            for r in 0..LANES {
-                args.prefetch(source);
-                rows[r] = _mm512_loadu_si512(source.cast());
-                source = source.wrapping_add(row_bytes);
-            }
-        } else {
-            for r in 0..LANES {
-                if r < present {
-                    rows[r] = load_bf16(source, args.dtype, count);
-                    source = source.wrapping_add(row_bytes);
-                }
-            }
+        for r in 0..LANES {
+            args.prefetch(source);
+            rows[r] = _mm512_loadu_si512(source.cast());
+            source = source.wrapping_add(row_bytes);
+        }
+    }
+    rows
+}
+
+/// Out of line, since its result goes through memory anyway: it would keep the whole rows from their registers.
+///
+/// # Safety
+/// As [`load_rows`]; the source has `present` lanes and `count` k from here on.
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn load_ragged_rows(
+    args: &PackArgs,
+    lane: usize,
+    k: usize,
+    (present, count): (usize, usize),
+) -> [__m512i; LANES] {
+    let mut rows = [_mm512_setzero_si512(); LANES];
+    let row_bytes = args.stride * args.dtype.size_bytes();
+    // SAFETY: the lanes are there, and so many elements of each.
+    unsafe {
+        let mut source = args.at(lane, k);
+        for row in rows.iter_mut().take(present) {
+            *row = load_bf16(source, args.dtype, count);
+            source = source.wrapping_add(row_bytes);
         }
     }
     rows
@@ -232,9 +262,15 @@ unsafe fn pack_transposed(args: &PackArgs) {
             unsafe {
                 let columns = transpose(load_rows(args, lane.min(args.lanes), 2 * step, present));
                 let target = args.panel.add(step * args.width + lane);
-                for at in 0..LANES {
-                    if step + at < steps {
-                        _mm512_mask_storeu_epi32(target.wrapping_add(at * args.width).cast(), kept, columns[at]);
+                if kept == !0 && step + LANES <= steps {
+                    for at in 0..LANES {
+                        _mm512_storeu_si512(target.add(at * args.width).cast(), columns[at]);
+                    }
+                } else {
+                    for at in 0..LANES {
+                        if step + at < steps {
+                            _mm512_mask_storeu_epi32(target.wrapping_add(at * args.width).cast(), kept, columns[at]);
+                        }
                     }
                 }
             }
