@@ -121,10 +121,11 @@ impl Bench {
         let all_work = Work::ALL.map(|(name, _)| name);
         let work = names(&options.work, if quick { &["full2048", "gsm8k", "startup"] } else { &all_work });
         let shapes = names(&options.shapes, if quick { &["tiny"] } else { &["llama-3.2-1b"] });
-        let steps = options.steps.unwrap_or(2);
+        let steps = options.steps.unwrap_or(if quick { 2 } else { 3 });
         Ok(Self {
             root: root.into(),
-            out: options.out.clone().unwrap_or_else(|| root.join("target/bench")),
+            // Paths of a configuration start at its own folder.
+            out: std::path::absolute(options.out.clone().unwrap_or_else(|| root.join("target/bench")))?,
             shapes: shapes.iter().map(|name| Shape::named(name)).collect::<Result<_>>()?,
             work: work.iter().map(|name| Work::named(name)).collect::<Result<_>>()?,
             extent: Extent { steps, quick, peers: names(&options.peers, &["installed", "best"]) },

@@ -11,7 +11,7 @@ use common::Scratch;
 fn bare_model() -> Scratch {
     let scratch = Scratch::new();
     for name in ["tokenizer.json", "tokenizer_config.json", "generation_config.json"] {
-        fs::remove_file(scratch.path("base").join(name)).unwrap();
+        fs::remove_file(scratch.path("base").join(name)).expect("the file is there");
     }
     scratch
 }

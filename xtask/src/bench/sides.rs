@@ -206,8 +206,8 @@ fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
 }
 
-/// Runs a program to its end and returns what it wrote to stdout; stderr goes into `log`, whose last line is part of the
-/// error when it fails.
+/// Runs a program to its end and returns what it wrote to stdout; stderr goes into `log`, from which the error takes one
+/// line when it fails: the one that says `error:`, else the last.
 fn run_logged(mut command: Command, log: &Path) -> Result<String> {
     #[expect(clippy::disallowed_methods, reason = "another program writes into it, line by line")]
     let stderr = File::create(log).with_context(|| format!("{} cannot be written", log.display()))?;
@@ -216,8 +216,9 @@ fn run_logged(mut command: Command, log: &Path) -> Result<String> {
     let output = output.with_context(|| format!("{program} does not start"))?;
     if !output.status.success() {
         let said = fs::read_to_string(log).unwrap_or_default();
-        let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no message");
-        bail!("{} ({last})", output.status);
+        let mut lines = said.lines().rev().filter(|line| !line.trim().is_empty());
+        let last = lines.clone().next().unwrap_or("no message");
+        bail!("{} ({})", output.status, lines.find(|line| line.starts_with("error:")).unwrap_or(last));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -258,10 +259,9 @@ mod tests {
     fn a_program_that_fails_is_quoted() {
         let dir = tempfile::tempdir().unwrap();
         let mut command = Command::new("sh");
-        command.args(["-c", "echo no memory >&2; exit 3"]);
-        if let Err(error) = run_logged(command, &dir.path().join("log")) {
-            let error = error.to_string();
-            assert!(error.contains("no memory") || error.contains("does not start"), "{error}");
-        }
+        command.args(["-c", "echo begin >&2; echo error: no memory >&2; echo '  hint: buy some' >&2; exit 3"]);
+        let error = run_logged(command, &dir.path().join("log")).unwrap_err().to_string();
+        // Where there is no shell, that is the error.
+        assert!(error.contains("(error: no memory)") || error.contains("does not start"), "{error}");
     }
 }
