@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use attune_compute::{DType, Weight};
-use attune_formats::tensors::{self, MappedTensor, WeightFolder};
+use attune_formats::tensors::{self, MappedTensor, Scan, WeightFolder};
 
 use crate::error::ModelError;
 use crate::spec::{DecoderSpec, Linear};
@@ -85,7 +85,13 @@ impl BaseModel {
         &self.dir
     }
 
-    /// Reads every weight once and looks for NaNs and infinities.
+    /// Reads every weight once, on so many threads: the hashes of the weight files, and whether all values are finite.
+    /// [`BaseModel::check_finite`] names the one that is not.
+    pub fn scan(&self, threads: usize) -> Scan {
+        self.folder.scan(threads)
+    }
+
+    /// Reads every weight and looks for NaNs and infinities.
     ///
     /// # Errors
     /// [`ModelError::NonFinite`] with the first bad element of the first bad tensor, by name.
@@ -101,9 +107,9 @@ impl BaseModel {
         Ok(())
     }
 
-    /// The files that decide what the model computes: the weights and `config.json`.
-    pub fn files(&self) -> impl Iterator<Item = PathBuf> {
-        self.folder.files().chain([self.dir.join("config.json")])
+    /// `config.json`, which decides what the model computes beside the weights.
+    pub fn config_file(&self) -> PathBuf {
+        self.dir.join("config.json")
     }
 }
 

@@ -85,8 +85,10 @@ impl Inputs {
             emit(Event::Warning { message })?;
         }
 
+        let scan = base.scan(threads(config));
+        let weights = scan.files.into_iter().map(|(path, blake3)| Ok(HashedFile { path, blake3 }));
         let identity = Identity {
-            base: hash_all(base.files())?,
+            base: weights.chain([HashedFile::read(&base.config_file())]).collect::<Result<_, _>>()?,
             text: text.identity(),
             train: data.train_files,
             validation: data.validation_files,
@@ -99,7 +101,10 @@ impl Inputs {
         if let Some(before) = before {
             identity.check_unchanged(before)?;
         }
-        base.check_finite()?;
+        if !scan.all_finite {
+            // Names the tensor and the element.
+            base.check_finite()?;
+        }
         Ok(Self { text, base, backend, train, validation, prompts, identity })
     }
 
@@ -204,8 +209,13 @@ fn encode_options(config: &Config, base: &BaseModel) -> EncodeOptions {
         overlong: config.data.overlong,
         untrained: config.data.untrained,
         embedding_rows: base.spec.vocabulary,
-        threads: config.hardware.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
+        threads: threads(config),
     }
+}
+
+/// `hardware.threads`, or as many as there are cores.
+fn threads(config: &Config) -> usize {
+    config.hardware.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// What the configuration asks for, in the words of the model room.
@@ -300,7 +310,6 @@ fn check_data_unchanged(before: &Identity) -> Result<(), TrainError> {
     Ok(())
 }
 
-/// `config.json` and the files that hold the weights.
 fn hash_all(paths: impl IntoIterator<Item = PathBuf>) -> Result<Vec<HashedFile>, TrainError> {
     paths.into_iter().map(|path| HashedFile::read(&path)).collect()
 }
