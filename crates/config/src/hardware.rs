@@ -170,27 +170,19 @@ impl<'de> Deserialize<'de> for MemorySize {
     }
 }
 
-impl JsonSchema for MemorySize {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "MemorySize".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "anyOf": [
-                {
-                    "type": "string",
-                    "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*([KkMmGgTt][Ii]?)?[Bb]\s*$",
-                    "title": "a size such as 12GB or 16GiB",
-                },
-                { "type": "integer", "minimum": 1, "maximum": 9_000_000_000_000_000_u64, "title": "a number of bytes" },
-            ]
-        })
-    }
+/// Schema of an amount of memory, or null.
+pub(crate) fn memory_size_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "anyOf": [
+            {
+                "type": "string",
+                "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*([KkMmGgTt][Ii]?)?[Bb]\s*$",
+                "title": "a size such as 12GB or 16GiB",
+            },
+            { "type": "integer", "minimum": 1, "maximum": 9_000_000_000_000_000_u64, "title": "a number of bytes" },
+            { "type": "null" },
+        ]
+    })
 }
 
 #[cfg(test)]

@@ -323,6 +323,7 @@ pub struct HardwareConfig {
     pub threads: Option<usize>,
     /// The most memory that training may take, frozen weights included. A run that cannot fit is refused before
     /// anything is loaded. null takes nine tenths of what is available when the run starts, and leaves at least 256 MiB.
+    #[schemars(schema_with = "crate::hardware::memory_size_schema")]
     pub memory_budget: Option<MemorySize>,
     /// The most tokens that are in memory at once: a micro-batch. An example longer than this is computed alone. auto
     /// takes up to 4096, as `memory_budget` allows. null sets no limit.

@@ -78,6 +78,11 @@ impl WeightFolder {
         self.find(name).ok_or_else(|| TensorError::Missing { dir: self.dir.clone(), name: name.to_string() })
     }
 
+    /// Bytes of all weight files.
+    pub fn size_bytes(&self) -> u64 {
+        self.mapped.files.iter().map(|file| (**file).as_ref().len() as u64).sum()
+    }
+
     /// Paths of the weight files, sorted.
     pub fn files(&self) -> impl Iterator<Item = PathBuf> {
         self.mapped.files.iter().map(|file| file.path().to_path_buf())
