@@ -133,13 +133,13 @@ impl Inputs {
         emit: &mut dyn FnMut(Event) -> Result<(), TrainError>,
     ) -> Result<Self, TrainError> {
         let prepared = Prepared::read(config, before, emit)?;
-        emit(Event::Planned(Planned::new(&prepared.plan)))?;
         match &prepared.plan.refusal {
             None => {}
             Some(refusal) if before.is_none() => return Err(TrainError::DoesNotFit(Box::new(refusal.clone()))),
             // It fitted when it started, and must be laid out as it was; what is available now may grow meanwhile.
             Some(refusal) => emit(Event::Warning { message: refusal.to_string() })?,
         }
+        emit(Event::Planned(Planned::new(&prepared.plan)))?;
         Self::with_weights(prepared, config, before)
     }
 

@@ -77,8 +77,8 @@ pub struct Layouted {
     pub train: Shapes,
     /// The micro-batches of one evaluation.
     pub validation: Shapes,
-    /// Time in some unit.
-    cost: f64,
+    /// Time, in passes of a token through a layer.
+    pub cost: f64,
 }
 
 /// The plan of a run.
@@ -107,45 +107,44 @@ impl MemoryPlan {
         let trained_layers = sizes.trained_layers();
         let recomputes = recompute_choices(question.config.hardware.activations, trained_layers);
         let tokens = token_choices(question);
-        let shaped: Vec<(Option<usize>, Shapes, Shapes)> = tokens
-            .into_iter()
-            .map(|tokens| {
-                let (train, validation) = shapes_of(question, tokens);
-                (tokens, train, validation)
-            })
-            .collect();
-        let lay_out = |(tokens, train, validation): &(Option<usize>, Shapes, Shapes), recomputed_layers: usize| {
-            let prompt = Width { tokens: question.longest_prompt, targets: question.longest_prompt.min(1) };
-            Layouted {
-                choice: Choice { micro_batch_tokens: *tokens, recomputed_layers },
-                peak: sizes.peak(train.widest, validation.widest.cover(prompt), recomputed_layers),
-                cost: cost(train, question.spec.layers + trained_layers + recomputed_layers),
-                train: train.clone(),
-                validation: validation.clone(),
-            }
+        let shaped: Vec<Shaped> = tokens.into_iter().map(|tokens| Shaped::new(question, tokens)).collect();
+        let prompt = Width { tokens: question.longest_prompt, targets: question.longest_prompt.min(1) };
+        let peak = |shaped: &Shaped, recomputed: usize| {
+            sizes.peak(shaped.train.widest, shaped.validation.widest.cover(prompt), recomputed)
         };
-        let (widest, narrowest) = (&shaped[0], &shaped[shaped.len() - 1]);
+        let cost = |shaped: &Shaped, recomputed: usize| {
+            // Passes through a layer: forward, backward, and forward again.
+            shaped.cost_per_layer * (question.spec.layers + trained_layers + recomputed) as f64
+        };
+        let lay_out = |shaped: &Shaped, recomputed: usize| Layouted {
+            choice: Choice { micro_batch_tokens: shaped.max_tokens, recomputed_layers: recomputed },
+            peak: peak(shaped, recomputed),
+            cost: cost(shaped, recomputed),
+            train: shaped.train.clone(),
+            validation: shaped.validation.clone(),
+        };
         let limit = question.budget.bytes().unwrap_or(u64::MAX);
-        let fits = |layouted: &Layouted| layouted.peak.total_bytes() <= limit;
-        let mut best: Option<Layouted> = None;
+        let mut best: Option<(&Shaped, usize, f64)> = None;
         for shape in &shaped {
             // The fewest layers that have to be run again; more of them take less memory and more time.
-            let first = recomputes.iter().map(|&layers| lay_out(shape, layers)).find(fits);
-            if let Some(first) = first
-                && best.as_ref().is_none_or(|best| first.cost < best.cost)
+            let first = recomputes.iter().copied().find(|&layers| peak(shape, layers).total_bytes() <= limit);
+            if let Some(layers) = first
+                && best.is_none_or(|(_, _, best)| cost(shape, layers) < best)
             {
-                best = Some(first);
+                best = Some((shape, layers, cost(shape, layers)));
             }
         }
-        let least = lay_out(narrowest, recomputes[recomputes.len() - 1]);
+        let (widest, narrowest) = (&shaped[0], &shaped[shaped.len() - 1]);
+        let most = recomputes[recomputes.len() - 1];
+        let (shape, layers) = best.map_or((narrowest, most), |(shape, layers, _)| (shape, layers));
         let refusal = match best {
             Some(_) => None,
-            None => Some(remedies::refusal(question, least.peak)),
+            None => Some(remedies::refusal(question, peak(narrowest, most))),
         };
         Self {
             keep_all: lay_out(widest, 0),
             recompute_all: lay_out(narrowest, trained_layers),
-            chosen: best.unwrap_or(least),
+            chosen: lay_out(shape, layers),
             budget: question.budget,
             layers: question.spec.layers,
             trained_layers,
@@ -212,22 +211,31 @@ fn longest(lengths: &[Length]) -> Width {
     lengths.iter().map(width).fold(Width::default(), Width::cover)
 }
 
-fn shapes_of(question: &Question, max_tokens: Option<usize>) -> (Shapes, Shapes) {
-    let Question { config, spec, train, validation, layout, .. } = *question;
-    let packing = Packing { layout, max_tokens, max_examples: config.hardware.micro_batch_examples };
-    let training = &config.training;
-    let mut plan = BatchPlan::new(training.seed, train.len(), training.batch_size, config.data.shuffle);
-    let steps = plan.total_steps(training);
-    (
-        Shapes::of_training(train, &mut plan, steps, &packing, spec),
-        Shapes::of_evaluation(validation, EXAMPLES_AT_ONCE, &packing, spec),
-    )
+/// The micro-batches of a run with one of the limits on their tokens.
+struct Shaped {
+    max_tokens: Option<usize>,
+    train: Shapes,
+    validation: Shapes,
+    /// Time of one pass of the run through a layer, in tokens.
+    cost_per_layer: f64,
 }
 
-/// Time of a run in passes of a token through a layer: forward, backward, and forward again.
-fn cost(train: &Shapes, passes: usize) -> f64 {
-    let tokens: usize = train.micro.iter().map(|micro| micro.width.tokens + TOKENS_OF_A_MICRO_BATCH).sum();
-    tokens as f64 * train.times * passes as f64
+impl Shaped {
+    fn new(question: &Question, max_tokens: Option<usize>) -> Self {
+        let Question { config, spec, train, validation, layout, .. } = *question;
+        let packing = Packing { layout, max_tokens, max_examples: config.hardware.micro_batch_examples };
+        let training = &config.training;
+        let mut plan = BatchPlan::new(training.seed, train.len(), training.batch_size, config.data.shuffle);
+        let steps = plan.total_steps(training);
+        let train = Shapes::of_training(train, &mut plan, steps, &packing, spec);
+        let tokens: usize = train.micro.iter().map(|micro| micro.width.tokens + TOKENS_OF_A_MICRO_BATCH).sum();
+        Self {
+            max_tokens,
+            cost_per_layer: tokens as f64 * train.times,
+            train,
+            validation: Shapes::of_evaluation(validation, EXAMPLES_AT_ONCE, &packing, spec),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::examples::Example;
 use crate::plan::{BatchPlan, Packing, group};
 
 /// Examples of the batch plan that are looked at; a longer run is taken to go on as it began.
-const MOST_VISITS: u64 = 300_000;
+const MOST_VISITS: u64 = 100_000;
 
 /// An example as a plan sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
