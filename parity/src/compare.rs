@@ -133,11 +133,11 @@ mod tests {
     use crate::tolerances::{Arithmetic, Quantity, Rung, tolerance};
 
     fn f32_logits() -> Comparison {
-        Comparison::new("test", tolerance(Rung::L2, Quantity::Logits, Arithmetic::F32))
+        Comparison::new("test", tolerance(Rung::L2, Quantity::Logits, Arithmetic::F32, Arithmetic::F32))
     }
 
     fn bf16_logits() -> Comparison {
-        Comparison::new("test", tolerance(Rung::L2, Quantity::Logits, Arithmetic::Bf16))
+        Comparison::new("test", tolerance(Rung::L2, Quantity::Logits, Arithmetic::F32, Arithmetic::Bf16))
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! Runs Attune on the rows of a case.
 
 use attune_compute::cpu::{Cpu, Isa};
-use attune_compute::{Backend, ComputeError, reference::Reference};
+use attune_compute::{Backend, ComputeError, DType, reference::Reference};
 use attune_model::{
     Adapter, BaseModel, Decoder, ForwardOptions, Gradients, ModelError, PackedBatch, SavePolicy, Target,
 };
 
 use crate::compare::Comparison;
 use crate::golden::{Golden, GoldenError, Row};
+use crate::tolerances::Arithmetic;
 
 /// Every backend of this machine: the reference, and every path of the CPU's with one and with two threads. A path that
 /// the machine lacks is said to be skipped.
@@ -16,6 +17,9 @@ use crate::golden::{Golden, GoldenError, Row};
 /// When the CPU backend cannot start.
 #[allow(clippy::print_stdout, reason = "tests call it, and what they skip is printed")]
 pub fn backends() -> Result<Vec<Box<dyn Backend>>, ComputeError> {
+    // The AMX kernels' own machine code, on processors without AMX too.
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    attune_compute::cpu::amx_emulator::install();
     let mut backends: Vec<Box<dyn Backend>> = vec![Box::new(Reference)];
     for isa in Isa::ALL {
         if !isa.is_available() {
@@ -56,6 +60,15 @@ impl Loaded {
     /// None in practice: the model's own length is allowed.
     pub fn decoder<'a>(&'a self, backend: &'a dyn Backend) -> Result<Decoder<'a>, ModelError> {
         Decoder::new(backend, &self.base, self.base.spec.max_positions)
+    }
+
+    /// How a backend multiplies over this model's weights.
+    pub fn arithmetic(&self, backend: &dyn Backend) -> Arithmetic {
+        let weights = if self.golden.is_bf16() { DType::Bf16 } else { DType::F32 };
+        match backend.activation_dtype(weights) {
+            DType::Bf16 => Arithmetic::Bf16,
+            _ => Arithmetic::F32,
+        }
     }
 
     /// The rows of a step.

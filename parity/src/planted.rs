@@ -2,8 +2,8 @@
 
 use attune_compute::reference::Reference;
 use attune_compute::{
-    AdamWArgs, AttentionArgs, AttentionOutput, Backend, HeadOutput, LinearArgs, LinearOutput, RopeTable,
-    SidePathGradient, Tensor, Weight,
+    AdamWArgs, AttentionArgs, AttentionOutput, Backend, DType, HeadOutput, LinearArgs, LinearGradient, LinearOutput,
+    RopeTable, SidePathGradient, Tensor, Weight,
 };
 
 /// What is wrong.
@@ -62,22 +62,24 @@ impl Backend for Planted {
         Reference.embedding_forward(table, ids)
     }
 
-    fn rms_norm_forward(&self, x: &Tensor, gain: &[f32], epsilon: f32) -> Tensor {
-        Reference.rms_norm_forward(x, gain, epsilon)
+    fn activation_dtype(&self, weights: DType) -> DType {
+        Reference.activation_dtype(weights)
     }
 
-    fn rms_norm_backward(&self, x: &Tensor, gain: &[f32], epsilon: f32, dy: &Tensor) -> Tensor {
+    fn rms_norm_forward(&self, x: &Tensor, gain: &[f32], epsilon: f32, dtype: DType) -> Tensor {
+        Reference.rms_norm_forward(x, gain, epsilon, dtype)
+    }
+
+    fn rms_norm_backward(&self, x: &Tensor, gain: &[f32], epsilon: f32, dy: &Tensor, dx: &mut Tensor) {
         if !self.has(Mistake::NormBackwardForgetsRoot) {
-            return Reference.rms_norm_backward(x, gain, epsilon, dy);
+            return Reference.rms_norm_backward(x, gain, epsilon, dy, dx);
         }
-        let mut dx = dy.clone();
         for t in 0..x.rows() {
             let mean_square = x.row(t).iter().map(|value| value * value).sum::<f32>() / x.cols() as f32;
-            for (d, g) in dx.row_mut(t).iter_mut().zip(gain) {
-                *d *= g / (mean_square + epsilon).sqrt();
+            for ((dx, dy), g) in dx.row_mut(t).iter_mut().zip(dy.row(t)).zip(gain) {
+                *dx += dy * g / (mean_square + epsilon).sqrt();
             }
         }
-        dx
     }
 
     fn rope_forward(&self, x: &mut Tensor, positions: &[u32], table: &RopeTable) {
@@ -92,9 +94,9 @@ impl Backend for Planted {
         }
     }
 
-    fn linear_forward(&self, x: &Tensor, args: &LinearArgs) -> LinearOutput {
+    fn linears_forward(&self, x: &Tensor, linears: &[LinearArgs]) -> Vec<LinearOutput> {
         if !self.has(Mistake::LinearForgetsTail) {
-            return Reference.linear_forward(x, args);
+            return Reference.linears_forward(x, linears);
         }
         let mut x = x.clone();
         for t in 0..x.rows() {
@@ -102,31 +104,30 @@ impl Backend for Planted {
                 *last = 0.0;
             }
         }
-        Reference.linear_forward(&x, args)
+        Reference.linears_forward(&x, linears)
     }
 
-    fn linear_backward(
-        &self,
-        x: &Tensor,
-        low_rank: Option<&Tensor>,
-        dy: &Tensor,
-        args: &LinearArgs,
-        gradient: Option<SidePathGradient>,
-        want_dx: bool,
-    ) -> Option<Tensor> {
-        match (self.has(Mistake::SidePathGradientUnscaled), args.side, gradient) {
-            (true, Some(side), Some(gradient)) => {
-                let SidePathGradient { da, db } = gradient;
-                let mut scaled = vec![0.0; da.len()];
-                let inner = Some(SidePathGradient { da: &mut scaled, db });
-                let dx = Reference.linear_backward(x, low_rank, dy, args, inner, want_dx);
-                for (sum, value) in da.iter_mut().zip(scaled) {
-                    *sum += value / side.scale;
-                }
-                dx
-            }
-            (_, _, gradient) => Reference.linear_backward(x, low_rank, dy, args, gradient, want_dx),
+    fn linears_backward(&self, x: &Tensor, mut linears: Vec<LinearGradient>, want_dx: bool) -> Option<Tensor> {
+        if !self.has(Mistake::SidePathGradientUnscaled) {
+            return Reference.linears_backward(x, linears, want_dx);
         }
+        // The reference works on gradients of A of its own, which are added afterwards.
+        let sides: Vec<_> = linears.iter_mut().map(|linear| linear.side.take()).collect();
+        let mut scaled: Vec<Vec<f32>> =
+            sides.iter().map(|side| vec![0.0; side.as_ref().map_or(0, |side| side.da.len())]).collect();
+        let (mut wanted, mut inner) = (Vec::new(), Vec::new());
+        for ((linear, side), da) in linears.iter().zip(sides).zip(&mut scaled) {
+            let (wanted_da, side) = side.map(|side| (side.da, SidePathGradient { da, db: side.db })).unzip();
+            wanted.push((wanted_da, linear.args.side.map_or(1.0, |side| side.scale)));
+            inner.push(LinearGradient { side, ..*linear });
+        }
+        let dx = Reference.linears_backward(x, inner, want_dx);
+        for ((da, scale), scaled) in wanted.into_iter().zip(scaled) {
+            for (sum, value) in da.into_iter().flatten().zip(scaled) {
+                *sum += value / scale;
+            }
+        }
+        dx
     }
 
     fn attention_forward(&self, q: &Tensor, k: &Tensor, v: &Tensor, args: &AttentionArgs) -> AttentionOutput {

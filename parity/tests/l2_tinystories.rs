@@ -51,8 +51,10 @@ fn logits_and_likelihoods_are_those_of_transformers() {
     for backend in backends().unwrap() {
         let decoder = Decoder::new(&*backend, &base, base.spec.max_positions).unwrap();
         let what = format!("tinystories on {}", backend.name());
-        let mut logits = Comparison::new(&what, tolerance(Rung::L2, Quantity::Logits, Arithmetic::F32));
-        let mut losses = Comparison::new(&what, tolerance(Rung::L3, Quantity::Losses, Arithmetic::F32));
+        let mut logits =
+            Comparison::new(&what, tolerance(Rung::L2, Quantity::Logits, Arithmetic::F32, Arithmetic::F32));
+        let mut losses =
+            Comparison::new(&what, tolerance(Rung::L3, Quantity::Losses, Arithmetic::F32, Arithmetic::F32));
         for (i, prompt) in prompts.iter().enumerate() {
             let name = format!("logits_{i}");
             logits.add(&name, decoder.logits(&prompt.input_ids, None).unwrap().data(), &expected[&name].data);

@@ -90,11 +90,11 @@ fn train(loaded: &Loaded, way: &Way) -> (Vec<StepOutcome>, Trainable) {
 
 fn compare_numbers(
     what: &str,
-    (quantity, arithmetic): (Quantity, Arithmetic),
+    (quantity, ours, reference): (Quantity, Arithmetic, Arithmetic),
     got: impl Iterator<Item = f64>,
     expected: &[f64],
 ) -> Result<String, Mismatch> {
-    let mut comparison = Comparison::new(what, tolerance(Rung::L4, quantity, arithmetic));
+    let mut comparison = Comparison::new(what, tolerance(Rung::L4, quantity, ours, reference));
     let got: Vec<f64> = got.collect();
     assert_eq!(got.len(), expected.len());
     for (step, (got, expected)) in got.iter().zip(expected).enumerate() {
@@ -108,15 +108,15 @@ fn compare(loaded: &Loaded, way: &Way) -> [Result<String, Mismatch>; 3] {
     let (outcomes, trainable) = train(loaded, way);
     let what = format!("{} on {} {:?} {:?}", loaded.golden.case.name, way.backend.name(), way.packing, way.save);
     let Run { losses, gradient_norms } = &loaded.golden.case.runs.f32;
-    let f32 = Arithmetic::F32;
-    let mut adapter = Comparison::new(&what, tolerance(Rung::L4, Quantity::FinalAdapter, f32));
+    let (ours, f32) = (loaded.arithmetic(way.backend), Arithmetic::F32);
+    let mut adapter = Comparison::new(&what, tolerance(Rung::L4, Quantity::FinalAdapter, ours, f32));
     let by_module = harness::matrices(&trainable.adapter);
     harness::compare_by_name(&mut adapter, &loaded.golden, "final.", by_module).unwrap();
     [
-        compare_numbers(&what, (Quantity::Losses, f32), outcomes.iter().map(|outcome| outcome.loss), losses),
+        compare_numbers(&what, (Quantity::Losses, ours, f32), outcomes.iter().map(|outcome| outcome.loss), losses),
         compare_numbers(
             &what,
-            (Quantity::GradientNorms, f32),
+            (Quantity::GradientNorms, ours, f32),
             outcomes.iter().map(|outcome| outcome.grad_norm),
             gradient_norms,
         ),
@@ -159,7 +159,12 @@ fn losses_are_as_near_to_a_bf16_run_as_f32_can_be() {
             let (outcomes, _) = train(loaded, &Way::usual(&*backend));
             let what = format!("{} on {}", loaded.golden.case.name, backend.name());
             let got = outcomes.iter().map(|outcome| outcome.loss);
-            let result = compare_numbers(&what, (Quantity::Losses, Arithmetic::Bf16), got, expected);
+            let result = compare_numbers(
+                &what,
+                (Quantity::Losses, loaded.arithmetic(&*backend), Arithmetic::Bf16),
+                got,
+                expected,
+            );
             println!("{}", result.unwrap_or_else(|mismatch| panic!("{mismatch}")));
         }
     }

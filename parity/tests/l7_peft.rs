@@ -135,7 +135,7 @@ fn assert_peft_agrees(python: &Path, loaded: &Loaded, adapter: &Adapter, scratch
     modules.sort_unstable();
     assert_eq!(answer.modules, modules, "{name}");
     let decoder = loaded.decoder(&Reference).unwrap();
-    let mut comparison = Comparison::new(name, tolerance(Rung::L7, Quantity::Logits, Arithmetic::F32));
+    let mut comparison = Comparison::new(name, tolerance(Rung::L7, Quantity::Logits, Arithmetic::F32, Arithmetic::F32));
     assert_eq!(answer.prompts.len(), prompts.len());
     for (i, (prompt, theirs)) in prompts.iter().zip(&answer.prompts).enumerate() {
         for (kind, adapter, expected) in

@@ -3,10 +3,12 @@
 //! ```text
 //! cargo xtask test     formatting, lints, documentation, every test of the workspace
 //! cargo xtask peers    sets up the peers (PEFT on PyTorch, some 5 GB) that some tests then use instead of skipping
+//! cargo xtask bench    measures Attune and the peer side by side: bench/README.md
 //! ```
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "what it prints is its result")]
 
+mod bench;
 mod peers;
 mod suite;
 
@@ -17,7 +19,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-const USAGE: &str = "usage: cargo xtask test | peers";
+const USAGE: &str = "usage: cargo xtask test | peers | bench train ... | bench make-model SHAPE DIR";
 
 fn main() -> ExitCode {
     match run() {
@@ -39,6 +41,7 @@ fn run() -> Result<bool> {
             peers::set_up(&root());
             Ok(true)
         }
+        ["bench", ref args @ ..] => bench::run(&root(), args),
         _ => bail!(USAGE),
     }
 }

@@ -3,12 +3,12 @@
 //! `cargo run --release -p attune-compute --example matmul_speed [threads] [avx512|avx2|portable]`
 //!
 //! Peaks and times are the best of several runs, so that a machine that does other things meanwhile matters little.
-#![allow(unsafe_code, clippy::print_stdout, clippy::unwrap_used)]
+#![allow(clippy::print_stdout, clippy::unwrap_used)]
 
 use std::hint::black_box;
-use std::sync::Barrier;
 use std::time::Instant;
 
+use attune_compute::cpu::peak::{matrix_peak, read_bandwidth};
 use attune_compute::cpu::{Cpu, Isa};
 use attune_compute::{AttentionArgs, Backend, DType, LinearArgs, SidePath, SidePathGradient, Tensor, Weight, rng};
 
@@ -18,6 +18,11 @@ fn values(seed: u64, len: usize) -> Vec<f32> {
 
 fn tensor(seed: u64, rows: usize, cols: usize) -> Tensor {
     Tensor::from_vec(rows, cols, values(seed, rows * cols))
+}
+
+/// Operands of products over `bf16` weights, in the type that the path wants.
+fn activation(cpu: &Cpu, seed: u64, rows: usize, cols: usize) -> Tensor {
+    tensor(seed, rows, cols).to_dtype(cpu.activation_dtype(DType::Bf16))
 }
 
 /// Seconds of the fastest of at least three runs that take half a second together.
@@ -31,102 +36,6 @@ fn seconds(mut run: impl FnMut()) -> f64 {
         runs += 1;
     }
     best
-}
-
-/// Multiply-adds on registers alone, in independent chains: `(GFLOP/s of one thread, of all threads together)`.
-#[cfg(target_arch = "x86_64")]
-mod peak {
-    use std::arch::x86_64::*;
-    use std::hint::black_box;
-
-    use attune_compute::cpu::Isa;
-
-    const ROUNDS: usize = 200_000;
-
-    #[target_feature(enable = "avx512f")]
-    fn avx512() -> f64 {
-        let (a, b) = (_mm512_set1_ps(black_box(0.999)), _mm512_set1_ps(black_box(1e-3)));
-        let mut sums = [_mm512_set1_ps(1.0); 16];
-        for _ in 0..ROUNDS {
-            for sum in &mut sums {
-                *sum = _mm512_fmadd_ps(*sum, a, b);
-            }
-        }
-        black_box(sums.iter().map(|&sum| _mm512_reduce_add_ps(sum)).sum::<f32>());
-        (ROUNDS * 16 * 16 * 2) as f64
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    fn avx2() -> f64 {
-        let (a, b) = (_mm256_set1_ps(black_box(0.999)), _mm256_set1_ps(black_box(1e-3)));
-        let mut sums = [_mm256_set1_ps(1.0); 12];
-        for _ in 0..ROUNDS {
-            for sum in &mut sums {
-                *sum = _mm256_fmadd_ps(*sum, a, b);
-            }
-        }
-        black_box(sums.iter().map(|&sum| _mm256_cvtss_f32(sum)).sum::<f32>());
-        (ROUNDS * 12 * 8 * 2) as f64
-    }
-
-    /// Floating-point operations done, or `None` where there is no kernel of this kind.
-    pub(super) fn run(isa: Isa) -> Option<f64> {
-        match isa {
-            // SAFETY: the instruction set is available.
-            Isa::Avx512 if isa.is_available() => Some(unsafe { avx512() }),
-            // SAFETY: as above.
-            Isa::Avx2 if isa.is_available() => Some(unsafe { avx2() }),
-            _ => None,
-        }
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-mod peak {
-    pub(super) fn run(_: attune_compute::cpu::Isa) -> Option<f64> {
-        None
-    }
-}
-
-/// Best total of `threads` threads that each run `work`, which says how much it did, in units per second.
-fn best_rate(threads: usize, work: impl Fn() -> f64 + Sync) -> f64 {
-    let rounds = 100;
-    let barrier = Barrier::new(threads);
-    let rates: Vec<Vec<f64>> = std::thread::scope(|scope| {
-        let run = || {
-            let rate = || {
-                barrier.wait();
-                let start = Instant::now();
-                work() / start.elapsed().as_secs_f64()
-            };
-            (0..rounds).map(|_| rate()).collect()
-        };
-        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
-        handles.into_iter().map(|handle| handle.join().unwrap()).collect()
-    });
-    (0..rounds).map(|round| rates.iter().map(|rates| rates[round]).sum()).fold(0.0, f64::max)
-}
-
-/// GFLOP/s of `threads` threads that only multiply and add.
-fn measured_peak(isa: Isa, threads: usize) -> Option<f64> {
-    peak::run(isa)?;
-    Some(best_rate(threads, || peak::run(isa).unwrap_or(0.0)) / 1e9)
-}
-
-/// GB/s of `threads` threads that read a buffer of 256 MiB from end to end.
-fn measured_bandwidth(threads: usize) -> f64 {
-    let buffer = vec![1u64; 32 << 20];
-    let read = || {
-        let mut lanes = [0u64; 32];
-        for chunk in buffer.as_chunks::<32>().0 {
-            for (lane, value) in lanes.iter_mut().zip(chunk) {
-                *lane ^= value;
-            }
-        }
-        black_box(lanes);
-        size_of_val(buffer.as_slice()) as f64
-    };
-    best_rate(threads, read) / 1e9
 }
 
 fn report(name: &str, operations: f64, bytes: f64, peak: Option<f64>, seconds: f64) {
@@ -153,6 +62,8 @@ fn linears(cpu: &Cpu, peak: Option<f64>) {
             }
             let weight = Weight::from_f32_as(dtype, outputs, inputs, &values(1, outputs * inputs));
             let (x, dy) = (tensor(2, tokens, inputs), tensor(3, tokens, outputs));
+            let activations = cpu.activation_dtype(dtype);
+            let (x, dy) = (x.to_dtype(activations), dy.to_dtype(activations));
             let args = LinearArgs::frozen(&weight, None);
             let operations = 2.0 * (tokens * inputs * outputs) as f64;
             let bytes = (inputs * outputs * dtype.size_bytes()) as f64;
@@ -171,7 +82,7 @@ fn linears(cpu: &Cpu, peak: Option<f64>) {
 fn side_paths(cpu: &Cpu, peak: Option<f64>) {
     let (tokens, inputs, outputs, rank) = (2048, 2048, 2048, 16);
     let weight = Weight::from_f32_as(DType::Bf16, outputs, inputs, &values(1, outputs * inputs));
-    let (x, dy) = (tensor(2, tokens, inputs), tensor(3, tokens, outputs));
+    let (x, dy) = (activation(cpu, 2, tokens, inputs), activation(cpu, 3, tokens, outputs));
     let (a, b) = (values(4, rank * inputs), values(5, outputs * rank));
     let row_keys: Vec<u64> = (0..tokens as u64).collect();
     for rate in [0.0, 0.1] {
@@ -180,6 +91,7 @@ fn side_paths(cpu: &Cpu, peak: Option<f64>) {
             weight: &weight,
             bias: None,
             side: Some(SidePath { a: &a, b: &b, rank, scale: 2.0, dropout }),
+            residual: None,
         };
         let h = cpu.linear_forward(&x, &args).low_rank.unwrap();
         let (mut da, mut db) = (vec![0.0; a.len()], vec![0.0; b.len()]);
@@ -200,8 +112,8 @@ fn attention(cpu: &Cpu, peak: Option<f64>) {
     for (tokens, heads, kv_heads, d) in [(512, 32, 8, 64), (2048, 32, 8, 64), (2048, 9, 3, 64)] {
         let segments = [0, tokens];
         let args = AttentionArgs { heads, kv_heads, head_dim: d, scale: 0.1, window: None, segments: &segments };
-        let (q, d_o) = (tensor(1, tokens, heads * d), tensor(4, tokens, heads * d));
-        let (k, v) = (tensor(2, tokens, kv_heads * d), tensor(3, tokens, kv_heads * d));
+        let (q, d_o) = (activation(cpu, 1, tokens, heads * d), activation(cpu, 4, tokens, heads * d));
+        let (k, v) = (activation(cpu, 2, tokens, kv_heads * d), activation(cpu, 3, tokens, kv_heads * d));
         // The causal half alone, two products forward; five are needed backward.
         let forward = 2.0 * (tokens * tokens * d * heads) as f64;
         let name = format!("t {tokens} h {heads} g {kv_heads} d {d}");
@@ -221,7 +133,7 @@ fn attention(cpu: &Cpu, peak: Option<f64>) {
 }
 
 fn others(cpu: &Cpu, peak: Option<f64>) {
-    let (rows, channels, vocabulary) = (256, 2048, 128_256);
+    let (rows, channels, vocabulary) = (2048, 2048, 128_256);
     let head = Weight::from_f32_as(DType::Bf16, vocabulary, channels, &values(1, vocabulary * channels));
     let x = tensor(2, rows, channels);
     let targets: Vec<u32> = (0..rows as u32).collect();
@@ -232,15 +144,16 @@ fn others(cpu: &Cpu, peak: Option<f64>) {
     report("logits of one row", 2.0 * (channels * vocabulary) as f64, head.bytes().len() as f64, peak, time);
 
     let (tokens, hidden) = (2048, 8192);
-    let (gate, up) = (tensor(1, tokens, hidden), tensor(2, tokens, hidden));
-    let bytes = (tokens * hidden * 4) as f64;
+    let (gate, up) = (activation(cpu, 1, tokens, hidden), activation(cpu, 2, tokens, hidden));
+    let bytes = (tokens * hidden * gate.dtype().size_bytes()) as f64;
     let time = seconds(|| drop(black_box(cpu.swiglu_forward(&gate, &up))));
     report("swiglu fwd t 2048 f 8192", 0.0, 3.0 * bytes, None, time);
     let time = seconds(|| drop(black_box(cpu.swiglu_backward(&gate, &up, &gate))));
     report("swiglu bwd t 2048 f 8192", 0.0, 5.0 * bytes, None, time);
-    let time = seconds(|| drop(black_box(cpu.rms_norm_forward(&gate, &values(3, hidden), 1e-5))));
+    let time = seconds(|| drop(black_box(cpu.rms_norm_forward(&gate, &values(3, hidden), 1e-5, DType::F32))));
     report("rms norm fwd t 2048 c 8192", 0.0, 2.0 * bytes, None, time);
-    let time = seconds(|| drop(black_box(cpu.rms_norm_forward(&tensor(1, 1, 2048), &values(3, 2048), 1e-5))));
+    let time =
+        seconds(|| drop(black_box(cpu.rms_norm_forward(&tensor(1, 1, 2048), &values(3, 2048), 1e-5, DType::F32))));
     report("rms norm fwd t 1 c 2048 (with its inputs)", 0.0, 0.0, None, time);
 }
 
@@ -256,9 +169,14 @@ fn main() {
             continue;
         }
         let cpu = Cpu::with_isa(isa, threads).unwrap();
-        let peak = measured_peak(isa, cpu.threads());
-        let peak_text = peak.map_or("no measured peak".into(), |peak| format!("multiply-add peak {peak:.1} GFLOP/s"));
-        println!("{}: {peak_text}, reading {:.1} GB/s", cpu.name(), measured_bandwidth(cpu.threads()));
+        let measured = matrix_peak(isa, cpu.threads(), 0.5);
+        let peak_text = measured.map_or("no measured peak".into(), |peak| {
+            let bf16 = peak.bf16_gflops.map_or(String::new(), |bf16| format!(" ({bf16:.1} in bf16)"));
+            format!("multiply-add peak {:.1} GFLOP/s{bf16}", peak.f32_gflops)
+        });
+        println!("{}: {peak_text}, reading {:.1} GB/s", cpu.name(), read_bandwidth(cpu.threads(), 0.5));
+        // All paths that exist today sum in f32 products of f32.
+        let peak = measured.map(|peak| peak.f32_gflops);
         linears(&cpu, peak);
         side_paths(&cpu, peak);
         attention(&cpu, peak);

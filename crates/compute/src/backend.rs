@@ -3,7 +3,7 @@
 
 use crate::rng;
 use crate::tensor::Tensor;
-use crate::weight::Weight;
+use crate::weight::{DType, Weight};
 
 /// Why a backend cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -92,13 +92,28 @@ pub struct LinearArgs<'a> {
     pub bias: Option<&'a [f32]>,
     /// The adapter.
     pub side: Option<SidePath<'a>>,
+    /// `[t, out]` in `f32`: added to the result, which is `f32` then. Its gradient is that of the result.
+    pub residual: Option<&'a Tensor>,
 }
 
 impl<'a> LinearArgs<'a> {
     /// A linear without an adapter.
     pub fn frozen(weight: &'a Weight, bias: Option<&'a [f32]>) -> Self {
-        Self { weight, bias, side: None }
+        Self { weight, bias, side: None, residual: None }
     }
+}
+
+/// The backward pass of one of several linears that read the same input.
+#[derive(Debug)]
+pub struct LinearGradient<'a> {
+    /// As in the forward pass.
+    pub args: LinearArgs<'a>,
+    /// The forward's, where there is a side path.
+    pub low_rank: Option<&'a Tensor>,
+    /// Gradient of the output, `[t, out]`.
+    pub dy: &'a Tensor,
+    /// Where the side path's gradients are added, exactly where there is one.
+    pub side: Option<SidePathGradient<'a>>,
 }
 
 /// What [`Backend::linear_forward`] gives.
@@ -190,7 +205,7 @@ pub struct HeadOutput {
     /// (1 - e) log p(target) + e * mean over the vocabulary of log p, with e the label smoothing. Equal to `logprobs`
     /// when e is 0.
     pub smoothed: Vec<f32>,
-    /// Gradient of each row's `smoothed` with respect to that row of x, `[n, c]`.
+    /// Gradient of each row's `smoothed` with respect to that row of x, `[n, c]` in `f32`.
     pub dx: Option<Tensor>,
 }
 
@@ -213,20 +228,25 @@ pub struct AdamWArgs {
     pub gradient_scale: f64,
 }
 
-/// The op list. Every op owns its output, sums in an order that does not depend on the number of threads, and panics
+/// The op list. Tensors are `f32`, or of the type that [`Backend::activation_dtype`] says; outputs and gradients have the
+/// type of the input unless an op says otherwise. Every op owns its output, sums in an order that does not depend on the number of threads, and panics
 /// only when a shape is wrong: that is a broken invariant of the caller, not a user's mistake.
 pub trait Backend: Send + Sync {
     /// Name for logs, for example `cpu (avx512, 2 threads)`.
     fn name(&self) -> String;
 
-    /// Rows of `table` by token id. `table [v, c]`, result `[t, c]`.
+    /// Type of the operands of products over weights of this type: norm outputs, queries, keys, values, gates and their
+    /// gradients. `Bf16` only where the backend multiplies in `bf16`; the residual stream is `f32` always.
+    fn activation_dtype(&self, weights: DType) -> DType;
+
+    /// Rows of `table` by token id. `table [v, c]`, result `[t, c]` in `f32`.
     fn embedding_forward(&self, table: &Weight, ids: &[u32]) -> Tensor;
 
-    /// `y = x / rms(x) * gain`, `rms(x) = sqrt(mean(x^2) + epsilon)` per row. `x [t, c]`, `gain [c]`.
-    fn rms_norm_forward(&self, x: &Tensor, gain: &[f32], epsilon: f32) -> Tensor;
+    /// `y = x / rms(x) * gain`, `rms(x) = sqrt(mean(x^2) + epsilon)` per row. `x [t, c]`, `gain [c]`; `y` in `dtype`.
+    fn rms_norm_forward(&self, x: &Tensor, gain: &[f32], epsilon: f32, dtype: DType) -> Tensor;
 
-    /// Gradient of [`Backend::rms_norm_forward`] with respect to `x`.
-    fn rms_norm_backward(&self, x: &Tensor, gain: &[f32], epsilon: f32, dy: &Tensor) -> Tensor;
+    /// Adds the gradient of [`Backend::rms_norm_forward`] with respect to `x` to `dx`.
+    fn rms_norm_backward(&self, x: &Tensor, gain: &[f32], epsilon: f32, dy: &Tensor, dx: &mut Tensor);
 
     /// Rotates pairs `(i, i + d/2)` of every head by the angle of the row's position, in place.
     /// `x [t, heads*d]`; `positions[t]` must lie inside the table.
@@ -235,12 +255,23 @@ pub trait Backend: Send + Sync {
     /// The inverse rotation, which is the gradient.
     fn rope_backward(&self, dx: &mut Tensor, positions: &[u32], table: &RopeTable);
 
-    /// `y = x W^T + bias + scale * (dropout(x) A^T) B^T`. `x [t, in]`, `y [t, out]`.
-    fn linear_forward(&self, x: &Tensor, args: &LinearArgs) -> LinearOutput;
+    /// Several linears of one input, each `y = x W^T + bias + scale * (dropout(x) A^T) B^T + residual`. `x [t, in]`,
+    /// `y [t, out]`.
+    fn linears_forward(&self, x: &Tensor, linears: &[LinearArgs]) -> Vec<LinearOutput>;
 
-    /// Gradient of [`Backend::linear_forward`]: returns `dx` (unless `want_dx` is false) and adds the side path's
-    /// gradients to `gradient`, which must be there exactly when the side path is. `low_rank` is the forward's.
-    /// The gradient of the frozen weight is never formed.
+    /// Gradient of [`Backend::linears_forward`]: returns `dx`, the sum over the linears (`None` when `want_dx` is
+    /// false), and adds the side paths' gradients where they belong. The gradients of the frozen weights are never
+    /// formed.
+    fn linears_backward(&self, x: &Tensor, linears: Vec<LinearGradient>, want_dx: bool) -> Option<Tensor>;
+
+    /// [`Backend::linears_forward`] of one linear.
+    fn linear_forward(&self, x: &Tensor, args: &LinearArgs) -> LinearOutput {
+        let mut outputs = self.linears_forward(x, std::slice::from_ref(args));
+        assert_eq!(outputs.len(), 1, "outputs of one linear");
+        outputs.remove(0)
+    }
+
+    /// [`Backend::linears_backward`] of one linear.
     fn linear_backward(
         &self,
         x: &Tensor,
@@ -249,7 +280,9 @@ pub trait Backend: Send + Sync {
         args: &LinearArgs,
         gradient: Option<SidePathGradient>,
         want_dx: bool,
-    ) -> Option<Tensor>;
+    ) -> Option<Tensor> {
+        self.linears_backward(x, vec![LinearGradient { args: *args, low_rank, dy, side: gradient }], want_dx)
+    }
 
     /// Softmax attention inside each segment, causal. `q [t, h*d]`, `k, v [t, g*d]`.
     fn attention_forward(&self, q: &Tensor, k: &Tensor, v: &Tensor, args: &AttentionArgs) -> AttentionOutput;
@@ -275,10 +308,10 @@ pub trait Backend: Send + Sync {
     /// Gradients `(dgate, dup)` of [`Backend::swiglu_forward`].
     fn swiglu_backward(&self, gate: &Tensor, up: &Tensor, dh: &Tensor) -> (Tensor, Tensor);
 
-    /// `x += y`.
+    /// `x += y`, both `f32`.
     fn add_assign(&self, x: &mut Tensor, y: &Tensor);
 
-    /// `x W^T` for the few rows that generation needs. `x [n, c]`, `head [v, c]`, result `[n, v]`.
+    /// `x W^T` for the few rows that generation needs. `x [n, c]`, `head [v, c]`, result `[n, v]` in `f32`.
     fn head_logits(&self, x: &Tensor, head: &Weight) -> Tensor;
 
     /// Output projection and log-softmax of the rows that have a target, and the gradient of the result in the same

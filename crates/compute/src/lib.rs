@@ -16,14 +16,15 @@
 
 pub mod backend;
 pub mod cpu;
+pub mod pool;
 pub mod reference;
 pub mod rng;
 pub mod tensor;
 pub mod weight;
 
 pub use backend::{
-    AdamWArgs, AttentionArgs, AttentionOutput, Backend, ComputeError, Dropout, HeadOutput, LinearArgs, LinearOutput,
-    RopeTable, SidePath, SidePathGradient,
+    AdamWArgs, AttentionArgs, AttentionOutput, Backend, ComputeError, Dropout, HeadOutput, LinearArgs, LinearGradient,
+    LinearOutput, RopeTable, SidePath, SidePathGradient,
 };
-pub use tensor::Tensor;
+pub use tensor::{Tensor, Values, ValuesMut};
 pub use weight::{DType, Weight};

@@ -3,7 +3,7 @@
 mod common;
 
 use attune_compute::reference::Reference;
-use attune_compute::{AdamWArgs, Backend, RopeTable, Tensor};
+use attune_compute::{AdamWArgs, Backend, DType, RopeTable, Tensor};
 use common::*;
 
 /// The cpu backend rounds an element a few times where the reference rounds once.
@@ -37,14 +37,14 @@ fn rms_norm_grid() {
     for cols in SIZES {
         for rows in [0, 1, 2, 17, 65] {
             let (x, dy, gain) = (tensor(1, rows, cols), tensor(2, rows, cols), values(3, cols));
-            let expected = Reference.rms_norm_forward(&x, &gain, 1e-5);
-            let expected_dx = Reference.rms_norm_backward(&x, &gain, 1e-5, &dy);
+            let expected = Reference.rms_norm_forward(&x, &gain, 1e-5, DType::F32);
+            let expected_dx = norm_backward(&Reference, &x, &gain, 1e-5, &dy);
             // dx is a difference of two terms: the largest element of a row is their size.
             for cpu in cpus(2) {
                 let what = format!("{} t {rows} c {cols}", cpu.name());
-                let got = cpu.rms_norm_forward(&x, &gain, 1e-5);
+                let got = cpu.rms_norm_forward(&x, &gain, 1e-5, DType::F32);
                 assert_close(&what, got.data(), expected.data(), &absolute(expected.data()), ELEMENT_EPSILONS);
-                let dx = cpu.rms_norm_backward(&x, &gain, 1e-5, &dy);
+                let dx = norm_backward(&cpu, &x, &gain, 1e-5, &dy);
                 for row in 0..rows {
                     let scale = dy.row(row).iter().zip(&gain).fold(0.0f32, |a, (dy, g)| a.max((dy * g).abs()))
                         / (x.row(row).iter().map(|x| x * x).sum::<f32>() / cols as f32 + 1e-5).sqrt();

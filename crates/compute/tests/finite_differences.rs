@@ -50,9 +50,9 @@ fn tensor_like(x: &Tensor, values: &[f32]) -> Tensor {
 fn rms_norm() {
     for backend in all_backends() {
         let (x, dy, gain) = (tensor(1, 5, 19), tensor(2, 5, 19), values(3, 19));
-        let dx = backend.rms_norm_backward(&x, &gain, 1e-3, &dy);
+        let dx = norm_backward(&*backend, &x, &gain, 1e-3, &dy);
         check(&backend.name(), x.data(), dx.data(), |values| {
-            dot(backend.rms_norm_forward(&tensor_like(&x, values), &gain, 1e-3).data(), dy.data())
+            dot(backend.rms_norm_forward(&tensor_like(&x, values), &gain, 1e-3, DType::F32).data(), dy.data())
         });
     }
 }
@@ -99,11 +99,11 @@ fn linear_with_side_path_and_dropout() {
         for backend in all_backends() {
             let loss = |x: &Tensor, a: &[f32], b: &[f32]| {
                 let side = Some(SidePath { a, b, rank, scale: 0.5, dropout });
-                let args = LinearArgs { weight: &weight, bias: Some(&bias), side };
+                let args = LinearArgs { weight: &weight, bias: Some(&bias), side, residual: None };
                 dot(backend.linear_forward(x, &args).y.data(), dy.data())
             };
             let side = Some(SidePath { a: &a, b: &b, rank, scale: 0.5, dropout });
-            let args = LinearArgs { weight: &weight, bias: Some(&bias), side };
+            let args = LinearArgs { weight: &weight, bias: Some(&bias), side, residual: None };
             let h = backend.linear_forward(&x, &args).low_rank.unwrap();
             let (mut da, mut db) = (vec![0.0; a.len()], vec![0.0; b.len()]);
             let gradient = SidePathGradient { da: &mut da, db: &mut db };
@@ -162,9 +162,9 @@ fn head_with_label_smoothing() {
 fn a_wrong_gradient_is_noticed() {
     let backend = &all_backends()[0];
     let (x, dy, gain) = (tensor(1, 1, 20), tensor(2, 1, 20), values(3, 20));
-    let mut dx = backend.rms_norm_backward(&x, &gain, 1e-3, &dy);
+    let mut dx = norm_backward(&**backend, &x, &gain, 1e-3, &dy);
     dx.row_mut(0)[10] *= 1.1;
     check("wrong", x.data(), dx.data(), |values| {
-        dot(backend.rms_norm_forward(&tensor_like(&x, values), &gain, 1e-3).data(), dy.data())
+        dot(backend.rms_norm_forward(&tensor_like(&x, values), &gain, 1e-3, DType::F32).data(), dy.data())
     });
 }

@@ -135,7 +135,7 @@ fn linear() {
                 let mut db = Guarded::floats(&vec![0.0; outputs * rank], side);
                 let (x, dy) = (tensor(5, tokens, inputs), tensor(6, tokens, outputs));
                 let path = SidePath { a: a.get(), b: b.get(), rank, scale: 1.0, dropout: None };
-                let args = LinearArgs { weight: &weight, bias: Some(bias.get()), side: Some(path) };
+                let args = LinearArgs { weight: &weight, bias: Some(bias.get()), side: Some(path), residual: None };
                 for cpu in cpus(1) {
                     let h = cpu.linear_forward(&x, &args).low_rank.unwrap();
                     let gradient = SidePathGradient { da: da.get_mut(), db: db.get_mut() };
@@ -184,7 +184,7 @@ fn flat_ops() {
                 cpu.adamw(parameter.get_mut(), g.get(), m.get_mut(), v.get_mut(), &args);
                 cpu.sum_squares(g.get());
                 let x: Tensor = tensor(1, 3, len);
-                cpu.rms_norm_backward(&x, g.get(), 1e-5, &cpu.rms_norm_forward(&x, g.get(), 1e-5));
+                norm_backward(&cpu, &x, g.get(), 1e-5, &cpu.rms_norm_forward(&x, g.get(), 1e-5, DType::F32));
             }
         }
     }

@@ -11,6 +11,14 @@ use common::*;
 
 /// Every op on odd sizes that are large enough to be cut into many tasks; all results, by name.
 fn everything(cpu: &Cpu) -> Vec<(&'static str, Vec<u32>)> {
+    let mut all = in_type(cpu, DType::F32);
+    all.extend(in_type(cpu, cpu.activation_dtype(DType::Bf16)));
+    all
+}
+
+/// The same with activations of this type.
+fn in_type(cpu: &Cpu, activations: DType) -> Vec<(&'static str, Vec<u32>)> {
+    let tensor = |seed, rows, cols| tensor(seed, rows, cols).to_dtype(activations);
     let (tokens, inputs, outputs, rank) = (131, 261, 197, 9);
     let (x, dy) = (tensor(1, tokens, inputs), tensor(2, tokens, outputs));
     let weight = weight(DType::Bf16, 3, outputs, inputs);
@@ -18,7 +26,7 @@ fn everything(cpu: &Cpu) -> Vec<(&'static str, Vec<u32>)> {
     let row_keys: Vec<u64> = (0..tokens as u64).collect();
     let dropout = Some(Dropout { rate: 0.1, key: 7, row_keys: &row_keys });
     let side = Some(SidePath { a: &a, b: &b, rank, scale: 2.0, dropout });
-    let args = LinearArgs { weight: &weight, bias: Some(&bias), side };
+    let args = LinearArgs { weight: &weight, bias: Some(&bias), side, residual: None };
     let forward = cpu.linear_forward(&x, &args);
     let (mut da, mut db) = (vec![0.0; a.len()], vec![0.0; b.len()]);
     let gradient = SidePathGradient { da: &mut da, db: &mut db };
@@ -33,15 +41,16 @@ fn everything(cpu: &Cpu) -> Vec<(&'static str, Vec<u32>)> {
     let (q, k, v, d_o) = (tensor(1, 555, 120), tensor(2, 555, 60), tensor(3, 555, 60), tensor(4, 555, 120));
     let output = cpu.attention_forward(&q, &k, &v, &attention);
     let (dq, dk, dv) = cpu.attention_backward(&q, &k, &v, &output, &d_o, &attention);
-    let cached = cpu.attention_cached(&tensor(5, 7, 120), k.data(), v.data(), 540, &attention);
+    let (k_cache, v_cache) = (k.to_dtype(DType::F32), v.to_dtype(DType::F32));
+    let cached = cpu.attention_cached(&tensor(5, 7, 120), k_cache.data(), v_cache.data(), 540, &attention);
 
     let gain = values(7, inputs);
     let table = RopeTable::new(&[1.0, 0.3, 0.1, 0.03, 0.01], 600);
     let positions: Vec<u32> = (0..555).collect();
     let mut rotated = q.clone();
     cpu.rope_forward(&mut rotated, &positions, &table);
-    let mut sum = q.clone();
-    cpu.add_assign(&mut sum, &d_o);
+    let mut sum = k_cache.clone();
+    cpu.add_assign(&mut sum, &v_cache);
     let (dgate, dup) = cpu.swiglu_backward(&q, &d_o, &rotated);
     let targets: Vec<u32> = (0..tokens as u32).collect();
     let head = cpu.head_logprobs(&x, &common::weight(DType::F32, 12, 1501, inputs), &targets, 0.1, true);
@@ -61,30 +70,30 @@ fn everything(cpu: &Cpu) -> Vec<(&'static str, Vec<u32>)> {
     let squares = cpu.sum_squares(&values(9, n)).to_bits();
 
     vec![
-        ("linear y", bits(forward.y.data())),
-        ("linear h", bits(h.data())),
-        ("linear dx", bits(dx.data())),
+        ("linear y", tensor_bits(&forward.y)),
+        ("linear h", tensor_bits(&h)),
+        ("linear dx", tensor_bits(&dx)),
         ("linear da", bits(&da)),
         ("linear db", bits(&db)),
-        ("linear of few rows", bits(few_rows.y.data())),
-        ("embedding", bits(cpu.embedding_forward(&weight, &[5, 196, 0, 5]).data())),
-        ("attention o", bits(output.o.data())),
-        ("attention lse", bits(output.lse.data())),
-        ("attention dq", bits(dq.data())),
-        ("attention dk", bits(dk.data())),
-        ("attention dv", bits(dv.data())),
-        ("attention cached", bits(cached.data())),
-        ("rms norm", bits(cpu.rms_norm_forward(&x, &gain, 1e-6).data())),
-        ("rms norm dx", bits(cpu.rms_norm_backward(&x, &gain, 1e-6, &x).data())),
-        ("rope", bits(rotated.data())),
-        ("sum", bits(sum.data())),
-        ("swiglu", bits(cpu.swiglu_forward(&q, &d_o).data())),
-        ("swiglu dgate", bits(dgate.data())),
-        ("swiglu dup", bits(dup.data())),
+        ("linear of few rows", tensor_bits(&few_rows.y)),
+        ("embedding", tensor_bits(&cpu.embedding_forward(&weight, &[5, 196, 0, 5]))),
+        ("attention o", tensor_bits(&output.o)),
+        ("attention lse", tensor_bits(&output.lse)),
+        ("attention dq", tensor_bits(&dq)),
+        ("attention dk", tensor_bits(&dk)),
+        ("attention dv", tensor_bits(&dv)),
+        ("attention cached", tensor_bits(&cached)),
+        ("rms norm", tensor_bits(&cpu.rms_norm_forward(&x, &gain, 1e-6, DType::F32))),
+        ("rms norm dx", tensor_bits(&norm_backward(cpu, &x, &gain, 1e-6, &x))),
+        ("rope", tensor_bits(&rotated)),
+        ("sum", tensor_bits(&sum)),
+        ("swiglu", tensor_bits(&cpu.swiglu_forward(&q, &d_o))),
+        ("swiglu dgate", tensor_bits(&dgate)),
+        ("swiglu dup", tensor_bits(&dup)),
         ("head logprobs", bits(&head.logprobs)),
         ("head smoothed", bits(&head.smoothed)),
-        ("head dx", bits(head.dx.unwrap().data())),
-        ("head logits", bits(cpu.head_logits(&tensor(3, 2, inputs), &weight).data())),
+        ("head dx", tensor_bits(&head.dx.unwrap())),
+        ("head logits", tensor_bits(&cpu.head_logits(&tensor(3, 2, inputs), &weight))),
         ("adamw", [bits(&p), bits(&m), bits(&second)].concat()),
         ("sum of squares", vec![squares as u32, (squares >> 32) as u32]),
     ]

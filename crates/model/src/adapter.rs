@@ -238,8 +238,14 @@ impl Gradients {
         }
     }
 
-    pub(crate) fn side_path(&mut self, position: usize) -> SidePathGradient<'_> {
-        let (da, db) = &mut self.modules[position];
-        SidePathGradient { da, db }
+    /// Where the gradients of several modules are added, by their positions in [`Adapter::modules`], which ascend.
+    pub(crate) fn side_paths(&mut self, positions: &[Option<usize>]) -> Vec<Option<SidePathGradient<'_>>> {
+        let mut rest = self.modules.iter_mut().enumerate();
+        let mut take = |position: usize| {
+            let found = rest.find(|(index, _)| *index == position);
+            let (_, (da, db)) = found.unwrap_or_else(|| panic!("module {position} of a gradient, in ascending order"));
+            SidePathGradient { da, db }
+        };
+        positions.iter().map(|position| position.map(&mut take)).collect()
     }
 }

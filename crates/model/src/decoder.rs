@@ -2,7 +2,7 @@
 //!
 //! Letters in shapes: t tokens, c channels, v vocabulary, n rows with a target.
 
-use attune_compute::{Backend, HeadOutput, RopeTable, Tensor};
+use attune_compute::{Backend, DType, HeadOutput, RopeTable, Tensor};
 
 use crate::adapter::{Adapter, Gradients};
 use crate::batch::PackedBatch;
@@ -75,6 +75,8 @@ pub struct Decoder<'a> {
     backend: &'a dyn Backend,
     base: &'a BaseModel,
     rope: RopeTable,
+    /// Type of the operands of products.
+    activations: DType,
 }
 
 impl<'a> Decoder<'a> {
@@ -87,7 +89,9 @@ impl<'a> Decoder<'a> {
             return Err(ModelError::ContextLength { tokens: max_positions, limit: base.spec.max_positions });
         }
         let rope = RopeTable::new(&base.spec.inverse_frequencies(), max_positions);
-        Ok(Self { backend, base, rope })
+        let all_bf16 = base.linear_weights().all(|weight| weight.dtype() == DType::Bf16);
+        let activations = backend.activation_dtype(if all_bf16 { DType::Bf16 } else { DType::F32 });
+        Ok(Self { backend, base, rope, activations })
     }
 
     /// Where it runs.
@@ -121,6 +125,7 @@ impl<'a> Decoder<'a> {
             dropout,
             positions,
             rope: &self.rope,
+            activations: self.activations,
         }
     }
 
@@ -193,7 +198,9 @@ impl<'a> Decoder<'a> {
         }
         drop(normed_nc);
         let epsilon = self.base.spec.norm_epsilon;
-        let dlast_nc = self.backend.rms_norm_backward(&last_nc, &self.base.final_norm, epsilon, &dnormed_nc);
+        let mut dlast_nc = Tensor::zeros(last_nc.rows(), last_nc.cols());
+        self.backend.rms_norm_backward(&last_nc, &self.base.final_norm, epsilon, &dnormed_nc, &mut dlast_nc);
+        drop(dnormed_nc);
         let mut dx_tc = Tensor::zeros(batch.tokens(), self.base.spec.hidden);
         for (n, target) in batch.targets.iter().enumerate() {
             for (d, s) in dx_tc.row_mut(target.row).iter_mut().zip(dlast_nc.row(n)) {
@@ -252,7 +259,7 @@ impl<'a> Decoder<'a> {
 
     /// The norm before the head.
     pub(crate) fn final_norm(&self, x: &Tensor) -> Tensor {
-        self.backend.rms_norm_forward(x, &self.base.final_norm, self.base.spec.norm_epsilon)
+        self.backend.rms_norm_forward(x, &self.base.final_norm, self.base.spec.norm_epsilon, self.activations)
     }
 
     fn check_ids(&self, ids: &[u32]) -> Result<(), ModelError> {
@@ -266,7 +273,7 @@ impl<'a> Decoder<'a> {
 
 /// The given rows of `x`.
 fn gather_rows(x: &Tensor, rows: &[usize]) -> Tensor {
-    let mut out = Tensor::zeros(rows.len(), x.cols());
+    let mut out = Tensor::unset(DType::F32, rows.len(), x.cols());
     for (n, &row) in rows.iter().enumerate() {
         out.row_mut(n).copy_from_slice(x.row(row));
     }

@@ -2,7 +2,10 @@
 //!
 //! Letters in shapes: t tokens, c channels, h query heads, g key/value heads, d head size, f feed-forward.
 
-use attune_compute::{AttentionArgs, AttentionOutput, Backend, Dropout, LinearArgs, RopeTable, SidePath, Tensor, rng};
+use attune_compute::{
+    AttentionArgs, AttentionOutput, Backend, DType, Dropout, LinearArgs, LinearGradient, LinearOutput, RopeTable,
+    SidePath, Tensor, Values, rng,
+};
 
 use crate::adapter::{Adapter, Gradients};
 use crate::spec::{DecoderSpec, Linear};
@@ -20,6 +23,8 @@ pub(crate) struct LayerContext<'a> {
     pub dropout: Option<(u64, &'a [u64])>,
     pub positions: &'a [u32],
     pub rope: &'a RopeTable,
+    /// Type of the operands of products; the residual stream is `f32`.
+    pub activations: DType,
 }
 
 /// Where attention looks.
@@ -68,9 +73,19 @@ impl LayerContext<'_> {
         Some(SidePath { a: &module.a, b: &module.b, rank: module.rank, scale: module.scale, dropout })
     }
 
+    /// Where the linear's adapter stands, if it has one.
+    fn position(&self, linear: Linear) -> Option<usize> {
+        self.adapter.and_then(|adapter| adapter.position(self.layer, linear))
+    }
+
     fn args(&self, linear: Linear) -> LinearArgs<'_> {
         let frozen = &self.weights.linears[linear.index()];
-        LinearArgs { weight: &frozen.weight, bias: frozen.bias.as_deref(), side: self.side(linear) }
+        LinearArgs { weight: &frozen.weight, bias: frozen.bias.as_deref(), side: self.side(linear), residual: None }
+    }
+
+    /// `residual + linear(input)`, in `f32`.
+    fn linear_onto(&self, which: Linear, input: &Tensor, residual: &Tensor) -> LinearOutput {
+        self.backend.linear_forward(input, &LinearArgs { residual: Some(residual), ..self.args(which) })
     }
 
     fn attention_args<'b>(&self, segments: &'b [usize]) -> AttentionArgs<'b> {
@@ -85,16 +100,19 @@ impl LayerContext<'_> {
     }
 
     /// The norm over each head of q or k: `[t, heads*d]` read as `[t*heads, d]`.
-    fn head_norm_forward(&self, x: &Tensor, gain: &[f32]) -> Tensor {
+    fn head_norm_forward(&self, x: Tensor, gain: &[f32]) -> (Tensor, Tensor) {
         let (rows, cols, d) = (x.rows(), x.cols(), self.spec.head_dim);
-        let per_head = x.clone().reshaped(rows * cols / d, d);
-        self.backend.rms_norm_forward(&per_head, gain, self.spec.norm_epsilon).reshaped(rows, cols)
+        let per_head = x.reshaped(rows * cols / d, d);
+        let normed = self.backend.rms_norm_forward(&per_head, gain, self.spec.norm_epsilon, self.activations);
+        (per_head.reshaped(rows, cols), normed.reshaped(rows, cols))
     }
 
     fn head_norm_backward(&self, x: Tensor, gain: &[f32], dy: Tensor) -> Tensor {
         let (rows, cols, d) = (x.rows(), x.cols(), self.spec.head_dim);
         let (x, dy) = (x.reshaped(rows * cols / d, d), dy.reshaped(rows * cols / d, d));
-        self.backend.rms_norm_backward(&x, gain, self.spec.norm_epsilon, &dy).reshaped(rows, cols)
+        let mut dx = Tensor::zeros(dy.rows(), d);
+        self.backend.rms_norm_backward(&x, gain, self.spec.norm_epsilon, &dy, &mut dx);
+        dx.to_dtype(dy.dtype()).reshaped(rows, cols)
     }
 }
 
@@ -105,19 +123,21 @@ impl LayerContext<'_> {
 /// `x, y [t, c]`.
 pub(crate) fn layer_forward(ctx: &LayerContext, x: Tensor, attend: Attend) -> (Tensor, LayerSaved) {
     let (backend, epsilon) = (ctx.backend, ctx.spec.norm_epsilon);
-    let mut low_rank: [Option<Tensor>; 7] = Default::default();
-    let mut linear = |which: Linear, input: &Tensor| {
-        let output = backend.linear_forward(input, &ctx.args(which));
-        low_rank[which.index()] = output.low_rank;
-        output.y
-    };
+    let norm = |x: &Tensor, gain: &[f32]| backend.rms_norm_forward(x, gain, epsilon, ctx.activations);
 
-    let n = backend.rms_norm_forward(&x, &ctx.weights.attention_norm, epsilon);
-    let (mut q, mut k, v) = (linear(Linear::Q, &n), linear(Linear::K, &n), linear(Linear::V, &n));
+    let n = norm(&x, &ctx.weights.attention_norm);
+    let [q, k, v] =
+        several(backend.linears_forward(&n, &[Linear::Q, Linear::K, Linear::V].map(|which| ctx.args(which))));
+    drop(n);
+    let (mut q, q_low) = (q.y, q.low_rank);
+    let (mut k, k_low) = (k.y, k.low_rank);
+    let (v, v_low) = (v.y, v.low_rank);
     let mut qk_raw = None;
     if let Some((q_gain, k_gain)) = &ctx.weights.qk_norms {
-        let normed = (ctx.head_norm_forward(&q, q_gain), ctx.head_norm_forward(&k, k_gain));
-        qk_raw = Some((std::mem::replace(&mut q, normed.0), std::mem::replace(&mut k, normed.1)));
+        let (q_raw, q_normed) = ctx.head_norm_forward(q, q_gain);
+        let (k_raw, k_normed) = ctx.head_norm_forward(k, k_gain);
+        (q, k) = (q_normed, k_normed);
+        qk_raw = Some((q_raw, k_raw));
     }
     backend.rope_forward(&mut q, ctx.positions, ctx.rope);
     backend.rope_forward(&mut k, ctx.positions, ctx.rope);
@@ -126,21 +146,38 @@ pub(crate) fn layer_forward(ctx: &LayerContext, x: Tensor, attend: Attend) -> (T
         Attend::Packed(segments) => backend.attention_forward(&q, &k, &v, &ctx.attention_args(segments)),
         Attend::Cached { k: k_cache, v: v_cache } => {
             let past = k_cache.len() / k.cols();
-            k_cache.extend_from_slice(k.data());
-            v_cache.extend_from_slice(v.data());
+            append(k_cache, &k);
+            append(v_cache, &v);
             let o = backend.attention_cached(&q, k_cache, v_cache, past, &ctx.attention_args(&[]));
             AttentionOutput { o, lse: Tensor::zeros(0, ctx.spec.heads) }
         }
     };
-    let mut x2 = linear(Linear::O, &attention.o);
-    backend.add_assign(&mut x2, &x);
+    let LinearOutput { y: x2, low_rank: o_low } = ctx.linear_onto(Linear::O, &attention.o, &x);
 
-    let n2 = backend.rms_norm_forward(&x2, &ctx.weights.mlp_norm, epsilon);
-    let (gate, up) = (linear(Linear::Gate, &n2), linear(Linear::Up, &n2));
+    let n2 = norm(&x2, &ctx.weights.mlp_norm);
+    let [gate, up] = several(backend.linears_forward(&n2, &[Linear::Gate, Linear::Up].map(|which| ctx.args(which))));
+    drop(n2);
+    let (gate, gate_low) = (gate.y, gate.low_rank);
+    let (up, up_low) = (up.y, up.low_rank);
     let h = backend.swiglu_forward(&gate, &up);
-    let mut y = linear(Linear::Down, &h);
-    backend.add_assign(&mut y, &x2);
+    let LinearOutput { y, low_rank: down_low } = ctx.linear_onto(Linear::Down, &h, &x2);
+    // In the order of `Linear::ALL`.
+    let low_rank = [q_low, k_low, v_low, o_low, gate_low, up_low, down_low];
     (y, LayerSaved { x, qk_raw, q, k, v, attention, x2, gate, up, low_rank })
+}
+
+/// The outputs of linears that were run together.
+fn several<const N: usize>(outputs: Vec<LinearOutput>) -> [LinearOutput; N] {
+    let count = outputs.len();
+    outputs.try_into().unwrap_or_else(|_| panic!("{count} outputs of {N} linears"))
+}
+
+/// Puts the rows of this pass behind those of a cache.
+fn append(cache: &mut Vec<f32>, rows: &Tensor) {
+    match rows.values() {
+        Values::F32(values) => cache.extend_from_slice(values),
+        Values::Bf16(values) => cache.extend(values.iter().map(|value| value.to_f32())),
+    }
 }
 
 /// In the forward pass: `x -> n -> q, k, v -> o -> x2 -> n2 -> gate, up -> h -> y`. So now from `dy` back to `dx`, with
@@ -160,32 +197,35 @@ pub(crate) fn layer_backward(
 ) -> Option<Tensor> {
     let (backend, epsilon) = (ctx.backend, ctx.spec.norm_epsilon);
     let LayerSaved { x, qk_raw, mut q, mut k, v, attention, x2, gate, up, low_rank } = saved;
-    let mut linear = |which: Linear, input: &Tensor, d_output: &Tensor, want_dx: bool| {
-        let position = ctx.adapter.and_then(|adapter| adapter.position(ctx.layer, which));
-        let gradient = position.map(|position| gradients.side_path(position));
-        backend.linear_backward(input, low_rank[which.index()].as_ref(), d_output, &ctx.args(which), gradient, want_dx)
+    let mut backward = |input: &Tensor, outputs: &[(Linear, &Tensor)], want_dx: bool| {
+        let whiches: Vec<Linear> = outputs.iter().map(|(which, _)| *which).collect();
+        let sides = gradients.side_paths(&whiches.iter().map(|&which| ctx.position(which)).collect::<Vec<_>>());
+        let linears = outputs.iter().zip(sides).map(|(&(which, dy), side)| {
+            let low_rank = low_rank[which.index()].as_ref();
+            LinearGradient { args: ctx.args(which), low_rank, dy, side }
+        });
+        backend.linears_backward(input, linears.collect(), want_dx)
     };
     let must = |dx: Option<Tensor>| dx.unwrap_or_else(|| panic!("a gradient that was asked for"));
 
     // y = x2 + down(h), h = silu(gate) * up
     let h = backend.swiglu_forward(&gate, &up);
-    let dh = must(linear(Linear::Down, &h, &dy, true));
+    let dh = must(backward(&h, &[(Linear::Down, &dy)], true));
+    drop(h);
     let (dgate, dup) = backend.swiglu_backward(&gate, &up, &dh);
-    drop((h, dh, gate, up));
+    drop((dh, gate, up));
 
     // gate, up = linear(n2), n2 = rms_norm(x2)
     let attention_needed = want_dx || ctx.adapter.is_some_and(|adapter| adapter.touches_attention(ctx.layer));
-    let n2 = backend.rms_norm_forward(&x2, &ctx.weights.mlp_norm, epsilon);
-    let dn2_gate = linear(Linear::Gate, &n2, &dgate, attention_needed);
-    let dn2_up = linear(Linear::Up, &n2, &dup, attention_needed);
-    let (Some(mut dn2), Some(dn2_up)) = (dn2_gate, dn2_up) else { return None };
-    backend.add_assign(&mut dn2, &dn2_up);
-    let mut dx2 = backend.rms_norm_backward(&x2, &ctx.weights.mlp_norm, epsilon, &dn2);
-    backend.add_assign(&mut dx2, &dy);
-    drop((n2, dn2, dn2_up, x2, dy, dgate, dup));
+    let n2 = backend.rms_norm_forward(&x2, &ctx.weights.mlp_norm, epsilon, ctx.activations);
+    let dn2 = backward(&n2, &[(Linear::Gate, &dgate), (Linear::Up, &dup)], attention_needed)?;
+    drop((n2, dgate, dup));
+    let mut dx2 = dy;
+    backend.rms_norm_backward(&x2, &ctx.weights.mlp_norm, epsilon, &dn2, &mut dx2);
+    drop((dn2, x2));
 
     // x2 = x + o_proj(o), o = attention(q, k, v)
-    let d_o = must(linear(Linear::O, &attention.o, &dx2, true));
+    let d_o = must(backward(&attention.o, &[(Linear::O, &dx2)], true));
     let (mut dq, mut dk, dv) = backend.attention_backward(&q, &k, &v, &attention, &d_o, &ctx.attention_args(segments));
     drop((attention, d_o, v));
     backend.rope_backward(&mut dq, ctx.positions, ctx.rope);
@@ -197,15 +237,10 @@ pub(crate) fn layer_backward(
     }
 
     // q, k, v = linear(n), n = rms_norm(x)
-    let n = backend.rms_norm_forward(&x, &ctx.weights.attention_norm, epsilon);
-    let dn_q = linear(Linear::Q, &n, &dq, want_dx);
-    let dn_k = linear(Linear::K, &n, &dk, want_dx);
-    let dn_v = linear(Linear::V, &n, &dv, want_dx);
-    let (Some(mut dn), Some(dn_k), Some(dn_v)) = (dn_q, dn_k, dn_v) else { return None };
-    backend.add_assign(&mut dn, &dn_k);
-    backend.add_assign(&mut dn, &dn_v);
-    let mut dx = backend.rms_norm_backward(&x, &ctx.weights.attention_norm, epsilon, &dn);
-    backend.add_assign(&mut dx, &dx2);
+    let n = backend.rms_norm_forward(&x, &ctx.weights.attention_norm, epsilon, ctx.activations);
+    let dn = backward(&n, &[(Linear::Q, &dq), (Linear::K, &dk), (Linear::V, &dv)], want_dx)?;
+    let mut dx = dx2;
+    backend.rms_norm_backward(&x, &ctx.weights.attention_norm, epsilon, &dn, &mut dx);
     Some(dx)
 }
 

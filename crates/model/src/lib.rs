@@ -11,6 +11,7 @@ pub mod error;
 mod families;
 pub mod generate;
 mod layer;
+pub mod operations;
 pub mod peft;
 pub mod spec;
 pub mod weights;

@@ -126,14 +126,20 @@ impl BaseModel {
         }
     }
 
-    /// How the weights of the layers are stored.
+    /// How the weights of the layers are stored; `F32` when not all in the same way.
     pub fn dtype(&self) -> DType {
-        self.layers.first().map_or(self.embedding.dtype(), |layer| layer.linears[0].weight.dtype())
+        let first = self.linear_weights().next().map_or(DType::F32, Weight::dtype);
+        if self.linear_weights().all(|weight| weight.dtype() == first) { first } else { DType::F32 }
     }
 
     /// The folder the model came from.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The frozen matrices of all layers.
+    pub(crate) fn linear_weights(&self) -> impl Iterator<Item = &Weight> {
+        self.layers.iter().flat_map(|layer| layer.linears.iter().map(|linear| &linear.weight))
     }
 
     /// Reads every weight once, on so many threads: the hashes of the weight files, and whether all values are finite.

@@ -115,7 +115,7 @@ impl Prepared {
             emit(Event::Warning { message })?;
         }
 
-        let plan = plan_memory(config, &base, (&train, &validation), &prompts)?;
+        let plan = plan_memory(config, (&base, backend.as_ref()), (&train, &validation), &prompts)?;
         let Data { train_files, validation_files, .. } = data;
         Ok(Self { text, base, backend, train, validation, prompts, plan, train_files, validation_files })
     }
@@ -231,7 +231,7 @@ pub fn planned_adapter(config: &Config, spec: &DecoderSpec) -> Result<Adapter, T
 /// What the run will take. The adapter's values are not needed yet, only its shape.
 fn plan_memory(
     config: &Config,
-    base: &BaseModel,
+    (base, backend): (&BaseModel, &dyn Backend),
     (train, validation): (&[Example], &[Example]),
     prompts: &[SamplePrompt],
 ) -> Result<MemoryPlan, TrainError> {
@@ -245,8 +245,7 @@ fn plan_memory(
         spec: &base.spec,
         adapter: &adapter,
         surroundings: Surroundings {
-            // Tensors are f32 whatever the weights are.
-            activation_bytes: size_of::<f32>(),
+            activation_bytes: backend.activation_dtype(base.dtype()).size_bytes(),
             weights_bytes: base.size_bytes(),
             program_bytes: held_bytes,
             threads: threads(config),

@@ -12,12 +12,15 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use super::Engine;
-use super::gemm::{Start, Term, multiply_here};
+use super::convert::{SharedOut, widen};
+use super::gemm::multiply_here;
+use super::isa::VerifiedIsa;
 use super::math::{exp, map_sum, max, per_isa};
 use super::pack::{Layout, Operand};
 use super::workers::{AlignedBuffer, DisjointMut};
 use crate::backend::{AttentionArgs, AttentionOutput};
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, Values};
+use crate::weight::DType;
 
 /// Keys of a tile. With 128 query rows the scores take 64 KiB and stay in the second-level cache with what they are
 /// made of.
@@ -30,7 +33,7 @@ pub(super) fn query_positions(group: usize) -> usize {
 }
 
 thread_local! {
-    static SCRATCH: RefCell<AlignedBuffer> = const { RefCell::new(AlignedBuffer::new()) };
+    static SCRATCH: RefCell<AlignedBuffer<f32>> = const { RefCell::new(AlignedBuffer::new()) };
 }
 
 /// Lends the thread's attention scratch, cut into parts of the given lengths.
@@ -98,10 +101,13 @@ impl QueryTile {
     }
 
     /// The tile's rows of `x [t, h*d]`, one after the other.
-    pub(super) fn gather(&self, x: &Tensor, kv_head: usize, d: usize, rows: &mut [f32]) {
+    pub(super) fn gather(&self, isa: VerifiedIsa, x: &Tensor, kv_head: usize, d: usize, rows: &mut [f32]) {
         for ((row, head), target) in self.places().zip(rows.chunks_exact_mut(d)) {
-            let start = (kv_head * self.group + head) * d;
-            target.copy_from_slice(&x.row(row)[start..start + d]);
+            let start = row * x.cols() + (kv_head * self.group + head) * d;
+            match x.values() {
+                Values::F32(values) => target.copy_from_slice(&values[start..start + d]),
+                Values::Bf16(values) => widen(isa, &values[start..start + d], target),
+            }
         }
     }
 }
@@ -140,10 +146,10 @@ fn check_heads(q: &Tensor, args: &AttentionArgs) {
     assert_ne!(args.window, Some(0), "a window of no tokens");
 }
 
-/// Keys or values of a cache `[rows, g*d]`.
+/// Keys or values `[rows, g*d]`.
 #[derive(Clone, Copy)]
 pub(super) struct Heads<'a> {
-    pub(super) values: &'a [f32],
+    pub(super) values: Values<'a>,
     pub(super) kv_heads: usize,
     pub(super) d: usize,
 }
@@ -152,12 +158,12 @@ impl<'a> Heads<'a> {
     /// One head's rows as a factor: lanes are the rows (`x K^T`), or the d columns (`p V`).
     pub(super) fn operand(&self, kv_head: usize, rows: Range<usize>, layout: Layout) -> Operand<'a> {
         let stride = self.kv_heads * self.d;
-        let values = &self.values[rows.start * stride + kv_head * self.d..];
+        let values = self.values.part(rows.start * stride + kv_head * self.d..self.values.len());
         let (lanes, k) = match layout {
             Layout::LanesMajor => (rows.len(), self.d),
             Layout::KMajor => (self.d, rows.len()),
         };
-        Operand::floats(values, layout, stride, lanes, k)
+        Operand::values(values, layout, stride, lanes, k)
     }
 }
 
@@ -224,20 +230,21 @@ fn forward_tile(
     mut finish: impl FnMut(usize, &[f32], f32),
 ) {
     let (m, d) = (tile.rows(), k.d);
+    let kernels = engine.kernels_for(q.dtype());
     with_scratch([m * d, m * KEYS, m * d, m, m], |[q_md, scores, o, largest, sum]| {
-        tile.gather(q, kv_head, d, q_md);
+        tile.gather(engine.isa, q, kv_head, d, q_md);
         o.fill(0.0);
         largest.fill(f32::NEG_INFINITY);
         sum.fill(0.0);
         let mut running = Running { largest, sum, o };
         for keys in tile.key_tiles() {
             let queries = Operand::floats(q_md, Layout::LanesMajor, d, m, d);
-            let term = Term::new(queries, k.operand(kv_head, keys.clone(), Layout::LanesMajor));
-            multiply_here(engine.kernels, scores, KEYS, (m, keys.len()), Start::Zero, term);
+            let keys_d = k.operand(kv_head, keys.clone(), Layout::LanesMajor);
+            multiply_here(kernels, (&mut *scores, KEYS), (m, keys.len()), false, (queries, keys_d, 1.0));
             online_softmax(engine.isa, tile, &keys, scale, scores, &mut running);
             let weights = Operand::floats(scores, Layout::LanesMajor, KEYS, m, keys.len());
-            let term = Term::new(weights, v.operand(kv_head, keys.clone(), Layout::KMajor));
-            multiply_here(engine.kernels, running.o, d, (m, d), Start::Present, term);
+            let values_d = v.operand(kv_head, keys.clone(), Layout::KMajor);
+            multiply_here(kernels, (&mut *running.o, d), (m, d), true, (weights, values_d, 1.0));
         }
         for (row, o) in running.o.chunks_exact_mut(d).enumerate() {
             let (sum, largest) = (running.sum[row], running.largest[row]);
@@ -264,8 +271,8 @@ pub(super) fn attention_forward(
     args: &AttentionArgs,
 ) -> AttentionOutput {
     check(q, k, v, args);
-    let mut lse = Tensor::zeros(q.rows(), args.heads);
-    let kv = (heads_of(k.data(), args), heads_of(v.data(), args));
+    let mut lse = Tensor::unset(DType::F32, q.rows(), args.heads);
+    let kv = (heads_of(k.values(), args), heads_of(v.values(), args));
     let o = forward(engine, q, kv, args, &query_tiles(args), Some(&mut lse));
     AttentionOutput { o, lse }
 }
@@ -297,10 +304,10 @@ pub(super) fn attention_cached(
             window: args.window,
         })
         .collect();
-    forward(engine, q, (heads_of(k, args), heads_of(v, args)), args, &tiles, None)
+    forward(engine, q, (heads_of(Values::F32(k), args), heads_of(Values::F32(v), args)), args, &tiles, None)
 }
 
-pub(super) fn heads_of<'a>(values: &'a [f32], args: &AttentionArgs) -> Heads<'a> {
+pub(super) fn heads_of<'a>(values: Values<'a>, args: &AttentionArgs) -> Heads<'a> {
     Heads { values, kv_heads: args.kv_heads, d: args.head_dim }
 }
 
@@ -313,8 +320,8 @@ fn forward(
     lse: Option<&mut Tensor>,
 ) -> Tensor {
     let (d, heads) = (args.head_dim, args.heads);
-    let mut o = Tensor::zeros(q.rows(), q.cols());
-    let o_out = DisjointMut::new(o.data_mut());
+    let mut o = Tensor::unset(q.dtype(), q.rows(), q.cols());
+    let o_out = SharedOut::new(&mut o);
     let lse_out = lse.map(|lse| DisjointMut::new(lse.data_mut()));
     engine.workers.for_each(tiles.len() * args.kv_heads, |task| {
         // Tiles late in a segment have the most keys: they come first, so that no thread is left with one at the end.
@@ -324,7 +331,7 @@ fn forward(
             let (row, head) = (places[row].0, kv_head * tile.group + places[row].1);
             // SAFETY: a (row, head) belongs to one tile of queries.
             unsafe {
-                o_out.slice((row * heads + head) * d..(row * heads + head + 1) * d).copy_from_slice(o_d);
+                o_out.part((row * heads + head) * d..(row * heads + head + 1) * d).set(engine.isa, o_d);
                 if let Some(lse_out) = &lse_out {
                     lse_out.slice(row * heads + head..row * heads + head + 1)[0] = lse;
                 }

@@ -9,16 +9,19 @@ use std::ops::Range;
 
 use super::Engine;
 use super::attention::{Heads, KEYS, QueryTile, check, heads_of, query_tiles, with_scratch};
-use super::gemm::{Start, Term, multiply_here};
+use super::convert::SharedOut;
+use super::gemm::{Kernels, multiply_here};
 use super::math::{dot_f64, exp, multiply_add, per_isa};
 use super::pack::{Layout, Operand};
 use super::workers::DisjointMut;
 use crate::backend::{AttentionArgs, AttentionOutput};
 use crate::tensor::Tensor;
+use crate::weight::DType;
 
 /// What both passes read.
 struct Inputs<'a> {
     engine: &'a Engine,
+    kernels: &'static Kernels,
     q: &'a Tensor,
     k: Heads<'a>,
     v: Heads<'a>,
@@ -45,10 +48,11 @@ struct Gathered<'a> {
 impl Gathered<'_> {
     fn fill(&mut self, inputs: &Inputs, tile: &QueryTile, kv_head: usize) {
         let d = inputs.k.d;
-        tile.gather(inputs.q, kv_head, d, self.q);
-        tile.gather(inputs.d_o, kv_head, d, self.d_o);
-        tile.gather(inputs.lse, kv_head, 1, self.lse);
-        tile.gather(inputs.delta, kv_head, 1, self.delta);
+        let isa = inputs.engine.isa;
+        tile.gather(isa, inputs.q, kv_head, d, self.q);
+        tile.gather(isa, inputs.d_o, kv_head, d, self.d_o);
+        tile.gather(isa, inputs.lse, kv_head, 1, self.lse);
+        tile.gather(isa, inputs.delta, kv_head, 1, self.delta);
     }
 }
 
@@ -93,8 +97,8 @@ fn probabilities(
     let (m, d) = (tile.rows(), inputs.k.d);
     for (left, right, out) in [(&rows.q, inputs.k, &mut *p), (&rows.d_o, inputs.v, &mut *ds)] {
         let left = Operand::floats(left, Layout::LanesMajor, d, m, d);
-        let term = Term::new(left, right.operand(kv_head, keys.clone(), Layout::LanesMajor));
-        multiply_here(inputs.engine.kernels, out, KEYS, (m, keys.len()), Start::Zero, term);
+        let right = right.operand(kv_head, keys.clone(), Layout::LanesMajor);
+        multiply_here(inputs.kernels, (out, KEYS), (m, keys.len()), false, (left, right, 1.0));
     }
     score_gradient(inputs.engine.isa, tile, keys, inputs.scale, rows, p, ds);
 }
@@ -109,8 +113,8 @@ fn query_gradient(inputs: &Inputs, tile: &QueryTile, kv_head: usize, finish: imp
         for keys in tile.key_tiles() {
             probabilities(inputs, tile, kv_head, &keys, &rows, (&mut *p, &mut *ds));
             let left = Operand::floats(ds, Layout::LanesMajor, KEYS, m, keys.len());
-            let term = Term::new(left, inputs.k.operand(kv_head, keys, Layout::KMajor)).scaled(inputs.scale);
-            multiply_here(inputs.engine.kernels, dq, d, (m, d), Start::Present, term);
+            let right = inputs.k.operand(kv_head, keys, Layout::KMajor);
+            multiply_here(inputs.kernels, (&mut *dq, d), (m, d), true, (left, right, inputs.scale));
         }
         finish(dq);
     });
@@ -145,8 +149,7 @@ fn key_gradient(
             {
                 let left = Operand::floats(left, Layout::KMajor, KEYS, keys.len(), m);
                 let right = Operand::floats(right, Layout::KMajor, d, d, m);
-                let term = Term::new(left, right).scaled(scale);
-                multiply_here(inputs.engine.kernels, out, d, (keys.len(), d), Start::Present, term);
+                multiply_here(inputs.kernels, (out, d), (keys.len(), d), true, (left, right, scale));
             }
         }
         finish(dk, dv);
@@ -176,9 +179,10 @@ pub(super) fn attention_backward(
     let delta = delta_of(engine, &output.o, d_o, args);
     let inputs = Inputs {
         engine,
+        kernels: engine.kernels_for(q.dtype()),
         q,
-        k: heads_of(k.data(), args),
-        v: heads_of(v.data(), args),
+        k: heads_of(k.values(), args),
+        v: heads_of(v.values(), args),
         d_o,
         lse: &output.lse,
         delta: &delta,
@@ -192,8 +196,8 @@ pub(super) fn attention_backward(
 
 fn query_pass(inputs: &Inputs, tiles: &[QueryTile], args: &AttentionArgs) -> Tensor {
     let (d, heads) = (args.head_dim, args.heads);
-    let mut dq = Tensor::zeros(inputs.q.rows(), inputs.q.cols());
-    let dq_out = DisjointMut::new(dq.data_mut());
+    let mut dq = Tensor::unset(inputs.q.dtype(), inputs.q.rows(), inputs.q.cols());
+    let dq_out = SharedOut::new(&mut dq);
     inputs.engine.workers.for_each(tiles.len() * args.kv_heads, |task| {
         // The longest tasks first.
         let (tile, kv_head) = (&tiles[tiles.len() - 1 - task / args.kv_heads], task % args.kv_heads);
@@ -201,7 +205,7 @@ fn query_pass(inputs: &Inputs, tiles: &[QueryTile], args: &AttentionArgs) -> Ten
             for ((row, head), dq_d) in tile.places().zip(dq_md.chunks_exact(d)) {
                 let start = (row * heads + kv_head * tile.group + head) * d;
                 // SAFETY: a (row, head) belongs to one tile of queries.
-                unsafe { dq_out.slice(start..start + d) }.copy_from_slice(dq_d);
+                unsafe { dq_out.part(start..start + d) }.set(inputs.engine.isa, dq_d);
             }
         });
     });
@@ -210,9 +214,9 @@ fn query_pass(inputs: &Inputs, tiles: &[QueryTile], args: &AttentionArgs) -> Ten
 
 fn key_pass(inputs: &Inputs, tiles: &[QueryTile], args: &AttentionArgs) -> (Tensor, Tensor) {
     let (d, kv_heads, tokens) = (args.head_dim, args.kv_heads, inputs.q.rows());
-    let mut dk = Tensor::zeros(tokens, kv_heads * d);
-    let mut dv = Tensor::zeros(tokens, kv_heads * d);
-    let (dk_out, dv_out) = (DisjointMut::new(dk.data_mut()), DisjointMut::new(dv.data_mut()));
+    let mut dk = Tensor::unset(inputs.q.dtype(), tokens, kv_heads * d);
+    let mut dv = Tensor::unset(inputs.q.dtype(), tokens, kv_heads * d);
+    let (dk_out, dv_out) = (SharedOut::new(&mut dk), SharedOut::new(&mut dv));
     // Tiles of one segment lie together.
     let key_tiles: Vec<(&[QueryTile], Range<usize>)> = tiles
         .chunk_by(|a, b| a.segment_start == b.segment_start)
@@ -228,7 +232,7 @@ fn key_pass(inputs: &Inputs, tiles: &[QueryTile], args: &AttentionArgs) -> (Tens
                 for (key, values) in keys.clone().zip(values.chunks_exact(d)) {
                     let start = (key * kv_heads + kv_head) * d;
                     // SAFETY: a (key, head) belongs to one tile of keys.
-                    unsafe { out.slice(start..start + d) }.copy_from_slice(values);
+                    unsafe { out.part(start..start + d) }.set(inputs.engine.isa, values);
                 }
             }
         });
@@ -251,14 +255,18 @@ fn delta_of(engine: &Engine, o: &Tensor, d_o: &Tensor, args: &AttentionArgs) -> 
     /// Dot products of a task.
     const TASK: usize = 256;
     let d = args.head_dim;
-    let mut delta = Tensor::zeros(o.rows(), args.heads);
+    let mut delta = Tensor::unset(DType::F32, o.rows(), args.heads);
     let len = delta.data().len();
     let out = DisjointMut::new(delta.data_mut());
     engine.workers.for_ranges(len, TASK, |range| {
         let values = range.start * d..range.end * d;
         // SAFETY: the ranges do not overlap.
         let out = unsafe { out.slice(range) };
-        delta_rows(engine.isa, &o.data()[values.clone()], &d_o.data()[values], out);
+        with_scratch([values.len(), values.len()], |[o_scratch, do_scratch]| {
+            let o = o.values().part(values.clone()).widened(engine.isa, o_scratch);
+            let d_o = d_o.values().part(values).widened(engine.isa, do_scratch);
+            delta_rows(engine.isa, o, d_o, out);
+        });
     });
     delta
 }

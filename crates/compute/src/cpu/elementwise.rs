@@ -1,19 +1,21 @@
 //! Ops whose rows or elements are independent: norms, rotations, gates, sums, the optimizer step.
 #![allow(unsafe_code)]
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use super::Engine;
+use super::convert::{BLOCK, SharedOut};
 use super::math::{dot_f64, multiply_add, per_isa, sigmoid, sum_f64};
-use super::workers::DisjointMut;
+use super::workers::{AlignedBuffer, DisjointMut};
 use crate::backend::{AdamWArgs, RopeTable};
 use crate::tensor::Tensor;
-use crate::weight::Weight;
+use crate::weight::{DType, Weight};
 
 /// Elements of a task: some 10 microseconds of work.
 const TASK_ELEMENTS: usize = 1 << 14;
 
-/// Runs `task(rows, out)` over the rows of `out` in groups.
+/// Runs `task(rows, out)` over the rows of an `f32` tensor in groups.
 fn for_rows(engine: &Engine, out: &mut Tensor, task: impl Fn(Range<usize>, &mut [f32]) + Sync + Send) {
     let (rows, cols) = (out.rows(), out.cols());
     if cols == 0 {
@@ -27,13 +29,41 @@ fn for_rows(engine: &Engine, out: &mut Tensor, task: impl Fn(Range<usize>, &mut 
     });
 }
 
+thread_local! {
+    static SCRATCH: RefCell<AlignedBuffer<f32>> = const { RefCell::new(AlignedBuffer::new()) };
+}
+
+/// Lends `N` scratch slices of `len` values each.
+fn with_scratch<const N: usize>(len: usize, work: impl FnOnce([&mut [f32]; N])) {
+    SCRATCH.with_borrow_mut(|buffer| {
+        let len = len.next_multiple_of(16);
+        let mut rest = buffer.get(N * len);
+        work(std::array::from_fn(|_| {
+            let (part, tail) = std::mem::take(&mut rest).split_at_mut(len);
+            rest = tail;
+            part
+        }));
+    });
+}
+
+/// Cuts a tensor's elements into blocks of whole units (rows, heads) of about [`BLOCK`] elements, groups them into
+/// tasks, and runs `block(range of elements)` over all of them.
+fn for_blocks(engine: &Engine, elements: usize, unit: usize, block: impl Fn(Range<usize>) + Sync + Send) {
+    let step = (BLOCK / unit.max(1)).max(1) * unit.max(1);
+    let task = TASK_ELEMENTS.next_multiple_of(step);
+    engine.workers.for_ranges(elements, task, |range| {
+        let end = range.end;
+        range.step_by(step).for_each(|start| block(start..end.min(start + step)));
+    });
+}
+
 fn assert_same_shape(a: &Tensor, b: &Tensor, what: &str) {
     assert_eq!((a.rows(), a.cols()), (b.rows(), b.cols()), "shapes of {what}");
 }
 
 /// `y[t] = table[ids[t]]`. `table [v, c]`, result `[t, c]`.
 pub(super) fn embedding_forward(engine: &Engine, table: &Weight, ids: &[u32]) -> Tensor {
-    let mut y_tc = Tensor::zeros(ids.len(), table.cols());
+    let mut y_tc = Tensor::unset(DType::F32, ids.len(), table.cols());
     let cols = table.cols();
     for_rows(engine, &mut y_tc, |rows, y| {
         for (&id, y_c) in ids[rows].iter().zip(y.chunks_exact_mut(cols)) {
@@ -64,15 +94,19 @@ fn rms_norm_rows<const FMA: bool>(x: &[f32], gain_c: &[f32], epsilon: f32, y: &m
 per_isa!(fn rms_norm(x: &[f32], gain_c: &[f32], epsilon: f32, y: &mut [f32]) => rms_norm_rows);
 
 /// `y = x * s * gain` with `s = 1 / sqrt(mean(x^2) + epsilon)`. `x [t, c]`, `gain [c]`. The mean is taken in `f64`.
-pub(super) fn rms_norm_forward(engine: &Engine, x_tc: &Tensor, gain_c: &[f32], epsilon: f32) -> Tensor {
+pub(super) fn rms_norm_forward(engine: &Engine, x_tc: &Tensor, gain_c: &[f32], epsilon: f32, dtype: DType) -> Tensor {
     assert_eq!(gain_c.len(), x_tc.cols(), "gain of an rms norm");
-    let mut y_tc = Tensor::zeros(x_tc.rows(), x_tc.cols());
-    for_rows(engine, &mut y_tc, |rows, y| rms_norm(engine.isa, rows_of(x_tc, rows), gain_c, epsilon, y));
+    let mut y_tc = Tensor::unset(dtype, x_tc.rows(), x_tc.cols());
+    let (y, x, elements) = (SharedOut::new(&mut y_tc), x_tc.values(), x_tc.values().len());
+    for_blocks(engine, elements, gain_c.len(), |range| {
+        with_scratch(range.len(), |[x_scratch, y_scratch]| {
+            let x = x.part(range.clone()).widened(engine.isa, x_scratch);
+            // SAFETY: the blocks do not overlap.
+            let mut y = unsafe { y.part(range) };
+            y.write(engine.isa, y_scratch, |y| rms_norm(engine.isa, x, gain_c, epsilon, y));
+        });
+    });
     y_tc
-}
-
-fn rows_of(x: &Tensor, rows: Range<usize>) -> &[f32] {
-    &x.data()[rows.start * x.cols()..rows.end * x.cols()]
 }
 
 #[inline(always)]
@@ -85,7 +119,7 @@ fn rms_norm_backward_rows<const FMA: bool>(x: &[f32], gain_c: &[f32], epsilon: f
         let pull = (s * s * s * dot / channels as f64) as f32;
         let s = s as f32;
         for c in 0..channels {
-            dx_c[c] = multiply_add::<FMA>(-x_c[c], pull, s * (dy_c[c] * gain_c[c]));
+            dx_c[c] += multiply_add::<FMA>(-x_c[c], pull, s * (dy_c[c] * gain_c[c]));
         }
     }
 }
@@ -93,21 +127,29 @@ fn rms_norm_backward_rows<const FMA: bool>(x: &[f32], gain_c: &[f32], epsilon: f
 per_isa!(fn rms_norm_gradient(x: &[f32], gain_c: &[f32], epsilon: f32, dy: &[f32], dx: &mut [f32])
     => rms_norm_backward_rows);
 
-/// With `n = x * s` and `w = dy * gain`: `dx = s * (w - n * mean(w * n))`, that is `s w - x s^3 mean(w x)`.
+/// With `n = x * s` and `w = dy * gain`: `dx += s * (w - n * mean(w * n))`, that is `s w - x s^3 mean(w x)`.
 pub(super) fn rms_norm_backward(
     engine: &Engine,
     x_tc: &Tensor,
     gain_c: &[f32],
     epsilon: f32,
     dy_tc: &Tensor,
-) -> Tensor {
+    dx_tc: &mut Tensor,
+) {
     assert_same_shape(x_tc, dy_tc, "x and dy of an rms norm");
+    assert_same_shape(x_tc, dx_tc, "x and dx of an rms norm");
     assert_eq!(gain_c.len(), x_tc.cols(), "gain of an rms norm");
-    let mut dx_tc = Tensor::zeros(x_tc.rows(), x_tc.cols());
-    for_rows(engine, &mut dx_tc, |rows, dx| {
-        rms_norm_gradient(engine.isa, rows_of(x_tc, rows.clone()), gain_c, epsilon, rows_of(dy_tc, rows), dx);
+    let (x, dy, elements) = (x_tc.values(), dy_tc.values(), x_tc.values().len());
+    let dx = SharedOut::new(dx_tc);
+    for_blocks(engine, elements, gain_c.len(), |range| {
+        with_scratch(range.len(), |[x_scratch, dy_scratch, dx_scratch]| {
+            let x = x.part(range.clone()).widened(engine.isa, x_scratch);
+            let dy = dy.part(range.clone()).widened(engine.isa, dy_scratch);
+            // SAFETY: the blocks do not overlap.
+            let mut dx = unsafe { dx.part(range) };
+            dx.update(engine.isa, dx_scratch, |dx| rms_norm_gradient(engine.isa, x, gain_c, epsilon, dy, dx));
+        });
     });
-    dx_tc
 }
 
 #[inline(always)]
@@ -130,14 +172,22 @@ pub(super) fn rotate(engine: &Engine, x: &mut Tensor, positions: &[u32], table: 
     let half = table.half;
     assert_eq!(x.rows(), positions.len(), "one position per row");
     assert_eq!(x.cols() % (2 * half), 0, "{} columns in heads of {}", x.cols(), 2 * half);
-    let cols = x.cols();
-    for_rows(engine, x, |rows, x| {
-        for (&position, x_c) in positions[rows].iter().zip(x.chunks_exact_mut(cols)) {
-            let position = position as usize;
-            assert!(position < table.positions(), "position {position} in a table of {}", table.positions());
-            let angles = position * half..(position + 1) * half;
-            rotate_heads(engine.isa, x_c, &table.cos[angles.clone()], &table.sin[angles], direction);
-        }
+    let (cols, elements) = (x.cols(), x.values().len());
+    let x = SharedOut::new(x);
+    for_blocks(engine, elements, cols, |range| {
+        let rows = range.start / cols..range.end / cols;
+        // SAFETY: the blocks do not overlap.
+        let mut x = unsafe { x.part(range.clone()) };
+        with_scratch(range.len(), |[scratch]| {
+            x.update(engine.isa, scratch, |x| {
+                for (&position, x_c) in positions[rows].iter().zip(x.chunks_exact_mut(cols)) {
+                    let position = position as usize;
+                    assert!(position < table.positions(), "position {position} in a table of {}", table.positions());
+                    let angles = position * half..(position + 1) * half;
+                    rotate_heads(engine.isa, x_c, &table.cos[angles.clone()], &table.sin[angles], direction);
+                }
+            });
+        });
     });
 }
 
@@ -153,9 +203,17 @@ per_isa!(fn swiglu(gate: &[f32], up: &[f32], h: &mut [f32]) => swiglu_body);
 /// `h = gate * sigmoid(gate) * up`. All `[t, f]`.
 pub(super) fn swiglu_forward(engine: &Engine, gate_tf: &Tensor, up_tf: &Tensor) -> Tensor {
     assert_same_shape(gate_tf, up_tf, "gate and up");
-    let mut h_tf = Tensor::zeros(gate_tf.rows(), gate_tf.cols());
-    for_rows(engine, &mut h_tf, |rows, h| {
-        swiglu(engine.isa, rows_of(gate_tf, rows.clone()), rows_of(up_tf, rows), h);
+    let mut h_tf = Tensor::unset(gate_tf.dtype(), gate_tf.rows(), gate_tf.cols());
+    let (gate, up, elements) = (gate_tf.values(), up_tf.values(), gate_tf.values().len());
+    let h = SharedOut::new(&mut h_tf);
+    for_blocks(engine, elements, 1, |range| {
+        with_scratch(range.len(), |[gate_scratch, up_scratch, h_scratch]| {
+            let gate = gate.part(range.clone()).widened(engine.isa, gate_scratch);
+            let up = up.part(range.clone()).widened(engine.isa, up_scratch);
+            // SAFETY: the blocks do not overlap.
+            let mut h = unsafe { h.part(range) };
+            h.write(engine.isa, h_scratch, |h| swiglu(engine.isa, gate, up, h));
+        });
     });
     h_tf
 }
@@ -180,14 +238,21 @@ per_isa!(fn swiglu_gradient(gate: &[f32], up: &[f32], dh: &[f32], dgate: &mut [f
 pub(super) fn swiglu_backward(engine: &Engine, gate_tf: &Tensor, up_tf: &Tensor, dh_tf: &Tensor) -> (Tensor, Tensor) {
     assert_same_shape(gate_tf, up_tf, "gate and up");
     assert_same_shape(gate_tf, dh_tf, "gate and dh");
-    let mut dgate_tf = Tensor::zeros(gate_tf.rows(), gate_tf.cols());
-    let mut dup_tf = Tensor::zeros(gate_tf.rows(), gate_tf.cols());
-    let (dgate, dup) = (DisjointMut::new(dgate_tf.data_mut()), DisjointMut::new(dup_tf.data_mut()));
-    let (gate, up, dh) = (gate_tf.data(), up_tf.data(), dh_tf.data());
-    engine.workers.for_ranges(gate.len(), TASK_ELEMENTS, |range| {
-        // SAFETY: the ranges do not overlap.
-        let (dgate, dup) = unsafe { (dgate.slice(range.clone()), dup.slice(range.clone())) };
-        swiglu_gradient(engine.isa, &gate[range.clone()], &up[range.clone()], &dh[range], dgate, dup);
+    let mut dgate_tf = Tensor::unset(gate_tf.dtype(), gate_tf.rows(), gate_tf.cols());
+    let mut dup_tf = Tensor::unset(gate_tf.dtype(), gate_tf.rows(), gate_tf.cols());
+    let (dgate, dup) = (SharedOut::new(&mut dgate_tf), SharedOut::new(&mut dup_tf));
+    let (gate, up, dh) = (gate_tf.values(), up_tf.values(), dh_tf.values());
+    for_blocks(engine, gate.len(), 1, |range| {
+        with_scratch(range.len(), |[gate_scratch, up_scratch, dh_scratch, dgate_scratch, dup_scratch]| {
+            let gate = gate.part(range.clone()).widened(engine.isa, gate_scratch);
+            let up = up.part(range.clone()).widened(engine.isa, up_scratch);
+            let dh = dh.part(range.clone()).widened(engine.isa, dh_scratch);
+            // SAFETY: the blocks do not overlap.
+            let (mut dgate, mut dup) = unsafe { (dgate.part(range.clone()), dup.part(range)) };
+            dgate.write(engine.isa, dgate_scratch, |dgate| {
+                dup.write(engine.isa, dup_scratch, |dup| swiglu_gradient(engine.isa, gate, up, dh, dgate, dup));
+            });
+        });
     });
     (dgate_tf, dup_tf)
 }
@@ -204,7 +269,8 @@ per_isa!(fn add(x: &mut [f32], y: &[f32]) => add_body);
 /// `x += y`.
 pub(super) fn add_assign(engine: &Engine, x: &mut Tensor, y: &Tensor) {
     assert_same_shape(x, y, "a sum");
-    for_rows(engine, x, |rows, x| add(engine.isa, x, rows_of(y, rows)));
+    let cols = x.cols();
+    for_rows(engine, x, |rows, x| add(engine.isa, x, &y.data()[rows.start * cols..rows.end * cols]));
 }
 
 /// An AdamW step with its constants worked out.

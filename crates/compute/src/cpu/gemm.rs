@@ -1,58 +1,103 @@
 //! One driver for every matrix product: packed panels, a micro-kernel, fixed sums.
 //!
-//! `C[m, n] (+)= sum over the terms of alpha * L R`. A task owns a tile of C. It packs a slab of the left factor, then
-//! one right panel after the other, and lets the micro-kernel of the instruction set run over both.
+//! `C[m, n] = start + sum over the terms of alpha * L R`. Products that belong together run as one set of tasks. The left
+//! factor is packed once, by all threads ([`PackedLeft`]); a task owns a tile of C, packs the right panels of one cut of
+//! k after the other, and lets the micro-kernel of the instruction set run over both:
+//!
+//! ```text
+//! for each cut of k                            about 256 steps
+//!   pack the right panels of the tile          256 KiB: half of what the second-level cache may hold
+//!   for each block of left panels              256 KiB: the other half
+//!     for each right panel                     32 KiB: the first-level cache
+//!       for each left panel of the block       the micro-kernel: C stays in registers for the whole cut
+//! ```
 //!
 //! # Order of the sums
-//! The sum dimension is cut at multiples of [`KC`] from its beginning, always. Inside a cut an element is one chain of
-//! multiply-adds in ascending k that starts at zero; the cuts are added to C in ascending order, and so are the terms.
-//! Neither the tile, nor the panel, nor the number of threads enters; so the bits of a row depend neither on the number
-//! of threads nor on how many other rows there are. Cutting also keeps long sums accurate: rounding grows with
-//! `KC + k / KC`, not with k.
+//! The sum dimension is cut at multiples of [`Kernels::cut`] from its beginning, always. Inside a cut an element is one
+//! chain in ascending k that starts at zero; the cuts are added to C in ascending order, and so are the terms. Neither
+//! the tile, nor the panel, nor the number of threads enters; so the bits of a row depend neither on the number of
+//! threads nor on how many other rows there are. Cutting also keeps long sums accurate: rounding grows with
+//! `cut + k / cut`, not with k.
 #![allow(unsafe_code)]
 
 use std::cell::RefCell;
 use std::ops::Range;
 
-use super::isa::{Isa, VerifiedIsa};
-use super::kernels_portable;
-use super::pack::{Layout, Mask, Operand, PackArgs, PackFn};
+use super::convert::round_to_bf16;
+use super::isa::VerifiedIsa;
+use super::pack::{Layout, Mask, Operand, PackArgs, Packer};
 use super::workers::{AlignedBuffer, DisjointMut, Workers};
+use crate::pool::Block;
+use crate::tensor::ValuesMut;
 
-/// Cut of the sum dimension. A right panel of 256 x 32 is 32 KiB: about the first-level cache, where the micro-kernel
-/// reads it once per row panel; loading and storing a C tile costs about 1 % of the 256 steps between.
-pub(super) const KC: usize = 256;
+/// Steps of a cut. A right panel of 256 steps x 32 columns is 32 KiB: about the first-level cache, where the micro-kernel
+/// reads it once per left panel; loading and storing a C tile costs about 1 % of the steps between.
+const CUT_STEPS: usize = 256;
 
-/// Rows of a tile: the slab of the left factor takes 504 x 256 x 4 bytes = 504 KiB, half of a second-level cache of
-/// 1 MiB, and is read once per right panel. A multiple of every kernel's row count (14, 6, 4). Packing a weight costs
-/// about as much as 4 rows of multiply-adds on it, so below 1 % here.
-const MC: usize = 504;
+/// Columns of a tile: its right panels take 256 x 256 x 4 bytes = 256 KiB a cut, and reading a left block from the third
+/// level costs as much as 256 columns of multiply-adds hide many times over.
+const TILE_COLS: usize = 256;
 
-/// Columns of a tile: packing the left slab costs about as much as 6 columns of multiply-adds on it, so about 1 %.
-const NC: usize = 512;
+/// Rows of a tile: packing a right panel costs about as much as 8 rows of multiply-adds on it (in `bf16`, where the
+/// products are fastest), below 1 % here; and the `f32` sums of a `bf16` tile take 2 MiB of scratch.
+const TILE_ROWS: usize = 2048;
 
-/// Values in a slab of the left factor. Few rows mean a slab that is long in k: then the rows of a weight are read
-/// almost to their end in one go, as a memory-bound product wants it.
-const SLAB_VALUES: usize = MC * KC;
+/// Steps x rows of a left block: 256 KiB.
+const BLOCK_STEPS: usize = 64 << 10;
 
 /// Multiply-adds below which a product stays on one thread: about 10 microseconds, as long as it takes to wake another.
 const SERIAL_WORK: usize = 1 << 19;
 
 /// The largest tile of any micro-kernel.
-const MAX_TILE: usize = 14 * 32;
+const MAX_TILE: usize = 32 * 32;
 
-/// The micro-kernels of one instruction set.
+/// The micro-kernels of one instruction set and arithmetic.
 pub(super) struct Kernels {
     /// Most rows of a left panel.
     pub(super) mr: usize,
+    /// Left panels are padded with zeros to a multiple of this many rows.
+    pub(super) row_unit: usize,
     /// Most columns of a right panel.
     pub(super) nr: usize,
-    /// Right panels are padded to a multiple of this many columns.
+    /// Right panels are padded with zeros to a multiple of this many columns.
     pub(super) lanes: usize,
     pub(super) tile: TileFn,
-    pub(super) pack: PackFn,
+    pub(super) left: Packer,
+    pub(super) right: Packer,
     /// For few rows, if there is one: packs and multiplies in registers.
     pub(super) direct: Option<Direct>,
+    pub(super) session: Session,
+}
+
+impl Kernels {
+    /// Elements of k between two cuts.
+    pub(super) fn cut(&self) -> usize {
+        CUT_STEPS * self.right.arithmetic.k_per_step()
+    }
+}
+
+/// What a thread does before and after it uses the micro-kernels of a set.
+#[derive(Clone, Copy)]
+pub(super) struct Session {
+    pub(super) begin: fn(),
+    pub(super) end: fn(),
+}
+
+impl Session {
+    pub(super) const NONE: Self = Self { begin: || (), end: || () };
+
+    fn open(self) -> OpenSession {
+        (self.begin)();
+        OpenSession(self)
+    }
+}
+
+struct OpenSession(Session);
+
+impl Drop for OpenSession {
+    fn drop(&mut self) {
+        (self.0.end)();
+    }
 }
 
 /// A micro-kernel that takes the right factor where it lies, [`Layout::LanesMajor`], `nr` columns: with few rows a
@@ -66,27 +111,14 @@ pub(super) struct Direct {
 /// As [`TileFn`], with the right factor in place of a right panel, which is not read. # Safety: as of both.
 pub(super) type DirectFn = unsafe fn(usize, &TileArgs, &PackArgs);
 
-impl Kernels {
-    pub(super) fn of(isa: VerifiedIsa) -> &'static Self {
-        match isa.get() {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => &super::kernels_avx512::KERNELS,
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => &super::kernels_avx2::KERNELS,
-            #[cfg(not(target_arch = "x86_64"))]
-            isa @ (Isa::Avx512 | Isa::Avx2) => unreachable!("{isa} on this processor"),
-            Isa::Portable => &kernels_portable::KERNELS,
-        }
-    }
-}
-
 /// What a micro-kernel is told: `C[rows, cols] = alpha * A B (+ C)`.
 pub(super) struct TileArgs {
-    pub(super) k: usize,
-    /// Left panel, `[k, rows]`.
-    pub(super) a: *const f32,
-    /// Right panel, `[k, cols]` padded with zero columns to a multiple of the kernel's lanes.
-    pub(super) b: *const f32,
+    /// Steps of both panels.
+    pub(super) steps: usize,
+    /// Left panel.
+    pub(super) a: *const u32,
+    /// Right panel, padded with zero columns to a multiple of the kernel's lanes.
+    pub(super) b: *const u32,
     pub(super) c: *mut f32,
     pub(super) c_stride: usize,
     pub(super) cols: usize,
@@ -100,255 +132,469 @@ pub(super) struct TileArgs {
 /// kernel's instructions.
 pub(super) type TileFn = unsafe fn(usize, &TileArgs);
 
-/// What C holds before the first term.
-#[derive(Clone, Copy)]
-pub(super) enum Start<'a> {
-    /// Nothing: the product overwrites it.
-    Zero,
+/// What C holds before the first term: the sum of what is there, zero when nothing is.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Start<'a> {
     /// This row, `[n]`, in every row.
-    Bias(&'a [f32]),
-    /// Its present value, to which the product is added.
-    Present,
+    pub(super) bias: Option<&'a [f32]>,
+    /// `[m, n]`.
+    pub(super) residual: Option<&'a [f32]>,
+    /// Its present value; C is `f32` then, and nothing else is there.
+    pub(super) present: bool,
+}
+
+impl Start<'_> {
+    pub(super) const ZERO: Self = Self { bias: None, residual: None, present: false };
+    pub(super) const PRESENT: Self = Self { bias: None, residual: None, present: true };
+}
+
+/// How the panels of a left factor follow each other: cut by cut, and inside a cut panel by panel.
+#[derive(Clone, Copy)]
+struct LeftLayout {
+    rows: usize,
+    k: usize,
+    /// Rows of every panel but the last, which may have fewer.
+    panel_rows: usize,
+}
+
+impl LeftLayout {
+    /// Panels of even height: 16 rows as 8 + 8 keep more sums in flight than 14 + 2.
+    fn new(kernels: &Kernels, rows: usize, k: usize) -> Self {
+        let panels = rows.div_ceil(kernels.mr).max(1);
+        Self { rows, k, panel_rows: rows.div_ceil(panels).next_multiple_of(kernels.row_unit).max(1) }
+    }
+
+    fn panels(&self) -> usize {
+        self.rows.div_ceil(self.panel_rows)
+    }
+
+    fn rows_of(&self, panel: usize) -> Range<usize> {
+        panel * self.panel_rows..self.rows.min((panel + 1) * self.panel_rows)
+    }
+
+    /// Rows of all panels with their padding.
+    fn height(&self, kernels: &Kernels) -> usize {
+        self.rows.next_multiple_of(kernels.row_unit)
+    }
+
+    /// Where the panel of a cut begins, and its length.
+    fn place(&self, kernels: &Kernels, k: &Range<usize>, panel: usize) -> Range<usize> {
+        let steps = kernels.left.steps(k.len());
+        // Every cut but the last is full, so those before are whole steps.
+        let before = kernels.left.steps(kernels.cut()) * (k.start / kernels.cut()) * self.height(kernels);
+        let rows = self.rows_of(panel);
+        let start = before + rows.start * steps;
+        start..start + rows.len().next_multiple_of(kernels.row_unit) * steps
+    }
+
+    /// Steps of all panels together.
+    fn len(&self, kernels: &Kernels) -> usize {
+        let (whole, rest) = (self.k / kernels.cut(), self.k % kernels.cut());
+        let steps = whole * kernels.left.steps(kernels.cut()) + kernels.left.steps(rest);
+        steps * self.height(kernels)
+    }
+
+    fn cuts(&self, kernels: &Kernels) -> impl Iterator<Item = Range<usize>> + Clone + use<> {
+        pieces(0..self.k, kernels.cut())
+    }
+
+    /// Packs some panels of the factor into `values`, which holds all of them.
+    ///
+    /// # Safety
+    /// Nobody else may use those panels' places meanwhile.
+    unsafe fn pack(&self, kernels: &Kernels, factor: &Operand, panels: Range<usize>, values: &DisjointMut<u32>) {
+        for k in self.cuts(kernels) {
+            for panel in panels.clone() {
+                let place = self.place(kernels, &k, panel);
+                let width = place.len() / kernels.left.steps(k.len());
+                // SAFETY: panels have places of their own; the rest is the caller's promise.
+                let target = unsafe { values.slice(place) };
+                factor.pack(&kernels.left, (self.rows_of(panel), width), k.clone(), None, target);
+            }
+        }
+    }
+}
+
+/// A left factor `[m, k]`, packed: it serves every product that reads it.
+pub(super) struct PackedLeft {
+    layout: LeftLayout,
+    block: Block,
+    /// Factor that a mask leaves to the product.
+    keep: f32,
+}
+
+impl PackedLeft {
+    pub(super) fn new(workers: &Workers, kernels: &Kernels, factor: &Operand) -> Self {
+        let layout = LeftLayout::new(kernels, factor.lanes(), factor.k());
+        let len = layout.len(kernels);
+        let block = Block::new(len * size_of::<u32>());
+        // SAFETY: the block is fresh, large enough, aligned and initialised, and nobody else has it.
+        let values = unsafe { std::slice::from_raw_parts_mut(block.as_ptr().cast::<u32>(), len) };
+        let values = DisjointMut::new(values);
+        let panels = layout.panels();
+        let chunk = match len * 8 <= SERIAL_WORK || workers.threads() == 1 {
+            true => panels,
+            false => panels.div_ceil(4 * workers.threads()),
+        };
+        workers.for_ranges(panels, chunk, |panels| {
+            // SAFETY: the ranges do not overlap.
+            unsafe { layout.pack(kernels, factor, panels, &values) };
+        });
+        Self { layout, block, keep: factor.keep() }
+    }
+
+    fn view(&self, kernels: &Kernels) -> Left<'_> {
+        let len = self.layout.len(kernels);
+        // SAFETY: `new` made the block of this length.
+        let values = unsafe { std::slice::from_raw_parts(self.block.as_ptr().cast::<u32>(), len) };
+        Left { layout: self.layout, values }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Left<'a> {
+    layout: LeftLayout,
+    values: &'a [u32],
 }
 
 /// One product of a sum of products.
 #[derive(Clone, Copy)]
 pub(super) struct Term<'a> {
     /// `[m, k]`.
-    pub(super) left: Operand<'a>,
+    left: &'a PackedLeft,
     /// `[n, k]` (lanes are the columns of C).
-    pub(super) right: Operand<'a>,
-    pub(super) alpha: f32,
-    /// Factor of every element of this term, at its place in C.
-    pub(super) mask: Option<Mask<'a>>,
+    right: Operand<'a>,
+    alpha: f32,
+    /// Mask on the elements of this term, at their places in C.
+    mask: Option<Mask<'a>>,
 }
 
 impl<'a> Term<'a> {
-    pub(super) fn new(left: Operand<'a>, right: Operand<'a>) -> Self {
-        assert_eq!(left.k(), right.k(), "sum dimension of a product");
-        Self { left, right, alpha: 1.0, mask: None }
+    pub(super) fn new(left: &'a PackedLeft, right: Operand<'a>) -> Self {
+        assert_eq!(left.layout.k, right.k(), "sum dimension of a product");
+        Self { left, right, alpha: left.keep * right.keep(), mask: None }
     }
 
     pub(super) fn scaled(self, alpha: f32) -> Self {
-        Self { alpha, ..self }
+        Self { alpha: self.alpha * alpha, ..self }
     }
 
     pub(super) fn masked(self, mask: Option<Mask<'a>>) -> Self {
-        Self { mask, ..self }
+        Self { mask, alpha: self.alpha * mask.map_or(1.0, |mask| mask.keep()), ..self }
     }
 }
 
-/// Packed panels of the thread's present task.
+/// `C = start + sum of the terms`.
+pub(super) struct Product<'a> {
+    /// `[m, n]`, contiguous.
+    pub(super) c: ValuesMut<'a>,
+    pub(super) n: usize,
+    pub(super) start: Start<'a>,
+    pub(super) terms: Vec<Term<'a>>,
+}
+
+/// Packed panels and sums of the thread's present task.
 #[derive(Default)]
-pub(super) struct Scratch {
-    left: AlignedBuffer,
-    right: AlignedBuffer,
+struct Scratch {
+    left: AlignedBuffer<u32>,
+    right: AlignedBuffer<u32>,
+    sums: AlignedBuffer<f32>,
 }
 
 thread_local! {
-    static SCRATCH: RefCell<Scratch> =
-        const { RefCell::new(Scratch { left: AlignedBuffer::new(), right: AlignedBuffer::new() }) };
+    static SCRATCH: RefCell<Scratch> = const {
+        RefCell::new(Scratch { left: AlignedBuffer::new(), right: AlignedBuffer::new(), sums: AlignedBuffer::new() })
+    };
 }
 
-/// `C (+)= sum of the terms` on all threads. C is `[m, n]`, contiguous.
-pub(super) fn multiply(
-    workers: &Workers,
-    kernels: &Kernels,
-    c: &mut [f32],
-    (m, n): (usize, usize),
-    start: Start,
-    terms: &[Term],
-) {
-    assert_eq!(c.len(), m * n, "C of a product [{m}, {n}]");
-    check_shapes((m, n), start, terms);
-    if m == 0 || n == 0 {
+/// Computes products of `m` rows on all threads.
+pub(super) fn multiply(workers: &Workers, isa: VerifiedIsa, kernels: &Kernels, m: usize, mut products: Vec<Product>) {
+    let work = products.iter().map(|product| product.check(m)).sum();
+    if m == 0 {
         return;
     }
-    let work = terms.iter().map(|term| m * n * term.left.k()).sum();
-    let (tile_rows, tile_cols) = tile_size(kernels, (m, n), work, workers.threads());
-    let row_tiles = m.div_ceil(tile_rows);
-    let c = DisjointMut::new(c);
+    let panel_rows = LeftLayout::new(kernels, m, 0).panel_rows;
+    let (rows, cols) = tile_size(kernels, (m, panel_rows), &products, work, workers.threads());
+    let shared: Vec<SharedProduct> = products.iter_mut().map(SharedProduct::new).collect();
     // Tiles that share columns follow each other: the weights they read are still in cache.
-    workers.for_each(row_tiles * n.div_ceil(tile_cols), |task| {
-        let (row, col) = (task % row_tiles * tile_rows, task / row_tiles * tile_cols);
-        let tile = Tile {
-            c: c.pointer(row * n + col),
-            c_stride: n,
-            rows: row..m.min(row + tile_rows),
-            cols: col..n.min(col + tile_cols),
-        };
-        // SAFETY: the tile lies inside C, whose borrow this function holds, and no other task has its elements.
-        SCRATCH.with_borrow_mut(|scratch| unsafe { compute_tile(kernels, scratch, &tile, start, terms) });
+    let tiles: Vec<(usize, Range<usize>, Range<usize>)> = (0..shared.len())
+        .flat_map(|product| pieces(0..shared[product].n, cols).map(move |cols| (product, cols)))
+        .flat_map(|(product, cols)| pieces(0..m, rows).map(move |rows| (product, cols.clone(), rows)))
+        .collect();
+    workers.for_each(tiles.len(), |task| {
+        let (product, cols, rows) = &tiles[task];
+        // SAFETY: tiles of a product do not overlap, and this function holds the borrow of every C.
+        SCRATCH.with_borrow_mut(|scratch| unsafe {
+            shared[*product].compute_tile(isa, kernels, scratch, rows.clone(), cols.clone());
+        });
     });
 }
 
-/// `C (+)= sum of the terms` on this thread, for ops that cut their work themselves. Row i of C begins at
-/// `i * c_stride`.
+/// `C (+)= alpha * L R` on this thread, for ops that cut their work themselves. Row i of C begins at `i * c_stride`.
 pub(super) fn multiply_here(
     kernels: &Kernels,
-    c: &mut [f32],
-    c_stride: usize,
+    (c, c_stride): (&mut [f32], usize),
     (m, n): (usize, usize),
-    start: Start,
-    term: Term,
+    add: bool,
+    (left, right, alpha): (Operand, Operand, f32),
 ) {
-    check_shapes((m, n), start, &[term]);
+    assert_eq!((left.lanes(), right.lanes()), (m, n), "factors of a product [{m}, {n}]");
+    assert_eq!(left.k(), right.k(), "sum dimension of a product");
     if m == 0 || n == 0 {
         return;
     }
     assert!(n <= c_stride && (m - 1) * c_stride + n <= c.len(), "C [{m}, {n}] at stride {c_stride} of {}", c.len());
-    let tile = Tile { c: c.as_mut_ptr(), c_stride, rows: 0..m, cols: 0..n };
-    // SAFETY: the tile lies inside C by the assertion, and C is borrowed.
-    SCRATCH.with_borrow_mut(|scratch| unsafe { compute_tile(kernels, scratch, &tile, start, &[term]) });
+    if left.k() == 0 {
+        if !add {
+            (0..m).for_each(|row| c[row * c_stride..row * c_stride + n].fill(0.0));
+        }
+        return;
+    }
+    SCRATCH.with_borrow_mut(|Scratch { left: panels, right: right_panels, .. }| {
+        let _session = kernels.session.open();
+        let layout = LeftLayout::new(kernels, m, left.k());
+        let values = panels.get(layout.len(kernels));
+        // SAFETY: the buffer is this thread's.
+        unsafe { layout.pack(kernels, &left, 0..layout.panels(), &DisjointMut::new(&mut *values)) };
+        let sums = Sums { c: c.as_mut_ptr(), stride: c_stride, rows: 0..m, cols: 0..n };
+        let left = Left { layout, values };
+        // SAFETY: the sums lie inside C by the assertion, and C is borrowed.
+        unsafe { add_term(kernels, right_panels, &sums, left, (&right, alpha, None), add) };
+    });
 }
 
-fn check_shapes((m, n): (usize, usize), start: Start, terms: &[Term]) {
-    for term in terms {
-        assert_eq!((term.left.lanes(), term.right.lanes()), (m, n), "factors of a product [{m}, {n}]");
-    }
-    if let Start::Bias(bias) = start {
-        assert_eq!(bias.len(), n, "bias of a product [{m}, {n}]");
+impl Product<'_> {
+    /// Multiply-adds of the product.
+    fn check(&self, m: usize) -> usize {
+        let n = self.n;
+        let len = match &self.c {
+            ValuesMut::F32(c) => c.len(),
+            ValuesMut::Bf16(c) => c.len(),
+        };
+        assert_eq!(len, m * n, "C of a product [{m}, {n}]");
+        assert!(self.start.bias.is_none_or(|bias| bias.len() == n), "bias of a product [{m}, {n}]");
+        assert!(self.start.residual.is_none_or(|residual| residual.len() == m * n), "residual of [{m}, {n}]");
+        for term in &self.terms {
+            assert_eq!((term.left.layout.rows, term.right.lanes()), (m, n), "factors of a product [{m}, {n}]");
+        }
+        self.terms.iter().map(|term| m * n * term.right.k()).sum()
     }
 }
 
 /// Rows and columns of a task: full tiles, or smaller ones until every thread has about four tasks.
-fn tile_size(kernels: &Kernels, (m, n): (usize, usize), work: usize, threads: usize) -> (usize, usize) {
+fn tile_size(
+    kernels: &Kernels,
+    (m, panel_rows): (usize, usize),
+    products: &[Product],
+    work: usize,
+    threads: usize,
+) -> (usize, usize) {
+    let widest = products.iter().map(|product| product.n).max().unwrap_or(0).max(1);
     if work <= SERIAL_WORK {
-        return (m, n);
+        return (m, widest);
     }
     let even = |len: usize, most: usize, unit: usize| len.div_ceil(len.div_ceil(most)).next_multiple_of(unit);
-    let (mut rows, mut cols) = (even(m, MC, kernels.mr), even(n, NC, kernels.nr));
-    if threads == 1 {
-        return (rows, cols);
-    }
-    let wanted = 4 * threads;
-    // Narrower tiles first while they stay wide enough to pay for packing the left factor, then lower ones, then
-    // narrower again.
-    for (least_cols, least_rows) in [(128, MC), (128, 8 * kernels.mr), (kernels.nr, 8 * kernels.mr)] {
-        let row_tiles = m.div_ceil(rows);
-        if row_tiles * n.div_ceil(cols) < wanted {
-            let most = n.div_ceil(wanted.div_ceil(row_tiles)).max(least_cols).min(cols);
-            cols = even(n, most, kernels.nr);
+    let mut rows = even(m, TILE_ROWS, panel_rows);
+    let mut cols = TILE_COLS;
+    let wanted = if threads == 1 { 1 } else { 4 * threads };
+    let tasks = |rows: usize, cols: usize| -> usize {
+        products.iter().map(|product| product.n.div_ceil(cols)).sum::<usize>() * m.div_ceil(rows)
+    };
+    // Narrower tiles cost reading the left factor again, lower ones packing the right factor again.
+    for (least_cols, least_rows) in [(4 * kernels.nr, TILE_ROWS), (4 * kernels.nr, 512), (kernels.nr, 64)] {
+        while tasks(rows, cols) < wanted && cols / 2 >= least_cols {
+            cols /= 2;
         }
-        let col_tiles = n.div_ceil(cols);
-        if m.div_ceil(rows) * col_tiles < wanted {
-            let most = m.div_ceil(wanted.div_ceil(col_tiles)).max(least_rows).min(rows);
-            rows = even(m, most, kernels.mr);
+        while tasks(rows, cols) < wanted && rows / 2 >= least_rows {
+            rows = even(m, rows / 2, panel_rows);
         }
     }
-    (rows, cols)
-}
-
-/// A part of C.
-struct Tile {
-    /// The first element of the part.
-    c: *mut f32,
-    c_stride: usize,
-    rows: Range<usize>,
-    cols: Range<usize>,
+    (rows, cols.next_multiple_of(kernels.nr))
 }
 
 /// `range` in pieces of `step`.
-fn pieces(range: Range<usize>, step: usize) -> impl Iterator<Item = Range<usize>> + Clone {
+fn pieces(range: Range<usize>, step: usize) -> impl Iterator<Item = Range<usize>> + Clone + use<> {
     let end = range.end;
     range.step_by(step).map(move |start| start..end.min(start + step))
 }
 
-/// # Safety
-/// The tile must be writable, and nobody else's; the terms must cover its rows and columns.
-unsafe fn compute_tile(kernels: &Kernels, scratch: &mut Scratch, tile: &Tile, start: Start, terms: &[Term]) {
-    let mut add = match start {
-        Start::Zero => false,
-        Start::Present => true,
-        Start::Bias(bias) => {
-            for row in 0..tile.rows.len() {
-                // SAFETY: row by row inside the tile.
-                unsafe { tile_row(tile, row) }.copy_from_slice(&bias[tile.cols.clone()]);
-            }
-            true
+enum SharedC<'a> {
+    F32(DisjointMut<'a, f32>),
+    Bf16(DisjointMut<'a, half::bf16>),
+}
+
+/// A product whose C several tasks write.
+struct SharedProduct<'a> {
+    c: SharedC<'a>,
+    n: usize,
+    start: Start<'a>,
+    terms: &'a [Term<'a>],
+}
+
+/// Where the `f32` sums of a tile are: in C itself, or in scratch.
+struct Sums {
+    /// The first element of the tile.
+    c: *mut f32,
+    stride: usize,
+    rows: Range<usize>,
+    cols: Range<usize>,
+}
+
+impl Sums {
+    /// What a micro-kernel is told for a left panel and some columns, with the right panel left open.
+    #[expect(clippy::too_many_arguments, reason = "the six coordinates of a micro-tile")]
+    fn tile(
+        &self,
+        kernels: &Kernels,
+        left: Left,
+        panel: usize,
+        cols: &Range<usize>,
+        k: &Range<usize>,
+        alpha: f32,
+        add: bool,
+    ) -> TileArgs {
+        let row = left.layout.rows_of(panel).start - self.rows.start;
+        TileArgs {
+            steps: kernels.left.steps(k.len()),
+            a: left.values[left.layout.place(kernels, k, panel)].as_ptr(),
+            b: std::ptr::null(),
+            // Inside the tile, so the address does not wrap.
+            c: self.c.wrapping_add(row * self.stride + cols.start - self.cols.start),
+            c_stride: self.stride,
+            cols: cols.len(),
+            alpha,
+            add: add || k.start > 0,
         }
-    };
-    for term in terms {
-        // SAFETY: as for this function.
-        unsafe { add_term(kernels, scratch, tile, term, add) };
-        add |= term.left.k() > 0;
     }
-    if !add {
-        for row in 0..tile.rows.len() {
-            // SAFETY: row by row inside the tile.
-            unsafe { tile_row(tile, row) }.fill(0.0);
-        }
+
+    /// # Safety
+    /// The tile must be writable and nobody else's; no other slice of the row may be alive as long as this one.
+    unsafe fn row<'c>(&self, row: usize) -> &'c mut [f32] {
+        // SAFETY: by the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.c.add(row * self.stride), self.cols.len()) }
     }
 }
 
-/// # Safety
-/// As [`compute_tile`]; no other slice of the row may be alive as long as this one.
-unsafe fn tile_row<'c>(tile: &Tile, row: usize) -> &'c mut [f32] {
-    // SAFETY: by the caller's promise.
-    unsafe { std::slice::from_raw_parts_mut(tile.c.add(row * tile.c_stride), tile.cols.len()) }
-}
+impl<'a> SharedProduct<'a> {
+    fn new(product: &'a mut Product<'_>) -> Self {
+        let Product { c, n, start, terms } = product;
+        let c = match c {
+            ValuesMut::F32(c) => SharedC::F32(DisjointMut::new(c)),
+            ValuesMut::Bf16(c) => SharedC::Bf16(DisjointMut::new(c)),
+        };
+        Self { c, n: *n, start: *start, terms }
+    }
 
-/// # Safety
-/// As [`compute_tile`].
-unsafe fn add_term(kernels: &Kernels, scratch: &mut Scratch, tile: &Tile, term: &Term, add: bool) {
-    let rows = tile.rows.len();
-    // Panels of even height: 16 rows as 8 + 8 keep more sums in flight than 14 + 2.
-    let panel_rows = rows.div_ceil(rows.div_ceil(kernels.mr));
-    let row_panels = pieces(0..rows, panel_rows);
-    let slab_k = match term.right.layout() {
-        Layout::LanesMajor => (SLAB_VALUES / rows / KC).max(1) * KC,
-        // Rows of this factor lie in as many pages: stay in these while the panels go along them.
-        Layout::KMajor => KC,
-    };
-    for slab in pieces(0..term.left.k(), slab_k) {
-        let left = scratch.left.get(rows * slab.len());
-        let mut offset = 0;
-        for k in pieces(slab.clone(), KC) {
-            for panel in row_panels.clone() {
-                let values = panel.len() * k.len();
-                let lanes = tile.rows.start + panel.start..tile.rows.start + panel.end;
-                let target = &mut left[offset..offset + values];
-                term.left.pack(kernels.pack, (lanes, panel.len()), k.clone(), None, target);
-                offset += values;
+    /// # Safety
+    /// No other task may have a tile that overlaps.
+    unsafe fn compute_tile(
+        &self,
+        isa: VerifiedIsa,
+        kernels: &Kernels,
+        scratch: &mut Scratch,
+        rows: Range<usize>,
+        cols: Range<usize>,
+    ) {
+        let _session = kernels.session.open();
+        let first = rows.start * self.n + cols.start;
+        let sums = match &self.c {
+            SharedC::F32(c) => Sums { c: c.pointer(first), stride: self.n, rows: rows.clone(), cols: cols.clone() },
+            SharedC::Bf16(_) => {
+                let c = scratch.sums.get(rows.len() * cols.len()).as_mut_ptr();
+                Sums { c, stride: cols.len(), rows: rows.clone(), cols: cols.clone() }
             }
-        }
-        for cols in pieces(tile.cols.clone(), kernels.nr) {
-            let width = cols.len().next_multiple_of(kernels.lanes);
-            for k in pieces(slab.clone(), KC) {
-                let right = scratch.right.get(width * k.len());
-                let next = match k.end < slab.end {
-                    true => Some((cols.start, k.end)),
-                    false => (cols.end < tile.cols.end).then_some((cols.end, slab.start)),
-                };
-                let direct = direct_for(kernels, rows, cols.len(), term);
-                if direct.is_none() {
-                    term.right.pack(kernels.pack, (cols.clone(), width), k.clone(), next, right);
+        };
+        // SAFETY: the sums are scratch of this thread or the tile itself, which is ours by the caller's promise.
+        unsafe {
+            let mut add = self.begin(&sums);
+            for term in self.terms.iter().filter(|term| term.right.k() > 0) {
+                let left = term.left.view(kernels);
+                add_term(kernels, &mut scratch.right, &sums, left, (&term.right, term.alpha, term.mask), add);
+                add = true;
+            }
+            if !add {
+                (0..rows.len()).for_each(|row| sums.row(row).fill(0.0));
+            }
+            if let SharedC::Bf16(c) = &self.c {
+                for (at, row) in rows.enumerate() {
+                    let target = c.slice(row * self.n + cols.start..row * self.n + cols.end);
+                    round_to_bf16(isa, sums.row(at), target);
                 }
-                let block = &left[rows * (k.start - slab.start)..][..rows * k.len()];
-                for panel in row_panels.clone() {
-                    let args = TileArgs {
-                        k: k.len(),
-                        a: block[panel.start * k.len()..].as_ptr(),
-                        b: right.as_ptr(),
-                        // SAFETY: the panel's rows and these columns lie inside the tile.
-                        c: unsafe { tile.c.add(panel.start * tile.c_stride + cols.start - tile.cols.start) },
-                        c_stride: tile.c_stride,
-                        cols: cols.len(),
-                        alpha: term.alpha,
-                        add: add || k.start > 0,
-                    };
-                    // SAFETY: the panels were packed above with these very sizes, and the C tile is the caller's.
+            }
+        }
+    }
+
+    /// Puts into the sums what they start with; says whether there is anything.
+    ///
+    /// # Safety
+    /// The sums must be writable and nobody else's.
+    unsafe fn begin(&self, sums: &Sums) -> bool {
+        let Start { bias, residual, present } = self.start;
+        if bias.is_none() && residual.is_none() {
+            return present;
+        }
+        for (at, row) in sums.rows.clone().enumerate() {
+            // SAFETY: row by row, by the caller's promise.
+            let target = unsafe { sums.row(at) };
+            match residual {
+                Some(residual) => {
+                    target.copy_from_slice(&residual[row * self.n..][sums.cols.clone()]);
+                    if let Some(bias) = bias {
+                        target.iter_mut().zip(&bias[sums.cols.clone()]).for_each(|(sum, bias)| *sum += bias);
+                    }
+                }
+                None => target.copy_from_slice(&bias.unwrap_or_default()[sums.cols.clone()]),
+            }
+        }
+        true
+    }
+}
+
+/// Adds `alpha * L R` to the sums, or overwrites them with it.
+///
+/// # Safety
+/// The sums must be writable and nobody else's; the factors must cover their rows and columns.
+unsafe fn add_term(
+    kernels: &Kernels,
+    right_panels: &mut AlignedBuffer<u32>,
+    sums: &Sums,
+    left: Left,
+    (right, alpha, mask): (&Operand, f32, Option<Mask>),
+    add: bool,
+) {
+    let panels = sums.rows.start / left.layout.panel_rows..sums.rows.end.div_ceil(left.layout.panel_rows);
+    // SAFETY: for both, the tile is the caller's and the factors cover it.
+    let cols = unsafe { add_direct(kernels, sums, left, (right, alpha, mask), add) };
+    let col_panels = pieces(cols.clone(), kernels.nr);
+    for k in left.layout.cuts(kernels) {
+        let steps = kernels.right.steps(k.len());
+        let right_values = right_panels.get(cols.len().next_multiple_of(kernels.lanes) * steps);
+        // Panels before a panel are full.
+        let place = |panel: &Range<usize>| {
+            let start = (panel.start - cols.start) * steps;
+            start..start + panel.len().next_multiple_of(kernels.lanes) * steps
+        };
+        for panel in col_panels.clone() {
+            let next = match panel.end < cols.end {
+                true => Some((panel.end, k.start)),
+                false => (k.end < right.k()).then_some((cols.start, k.end)),
+            };
+            let width = panel.len().next_multiple_of(kernels.lanes);
+            let target = &mut right_values[place(&panel)];
+            right.pack(&kernels.right, (panel.clone(), width), k.clone(), next, target);
+        }
+        let block = (BLOCK_STEPS / (steps * left.layout.panel_rows)).max(1);
+        for panels in pieces(panels.clone(), block) {
+            for cols in col_panels.clone() {
+                let b = right_values[place(&cols)].as_ptr();
+                for panel in panels.clone() {
+                    let args = TileArgs { b, ..sums.tile(kernels, left, panel, &cols, &k, alpha, add) };
+                    let rows = left.layout.rows_of(panel);
+                    // SAFETY: the panels were packed with these very sizes, and the tile is the caller's.
                     unsafe {
-                        match (direct, term.mask) {
-                            (Some(direct), _) => {
-                                let source = term.right.source(cols.clone(), k.clone(), next);
-                                direct(panel.len(), &args, &source);
-                            }
-                            (None, None) => (kernels.tile)(panel.len(), &args),
-                            (None, Some(mask)) => {
-                                let origin = (tile.rows.start + panel.start, cols.start);
-                                masked_tile(kernels, panel.len(), &args, mask, origin);
-                            }
+                        match mask {
+                            None => (kernels.tile)(rows.len(), &args),
+                            Some(mask) => masked_tile(kernels, rows.len(), &args, mask, (rows.start, cols.start)),
                         }
                     }
                 }
@@ -357,13 +603,41 @@ unsafe fn add_term(kernels: &Kernels, scratch: &mut Scratch, tile: &Tile, term: 
     }
 }
 
-/// The kernel that does without a right panel, where it applies.
-fn direct_for(kernels: &Kernels, rows: usize, cols: usize, term: &Term) -> Option<DirectFn> {
-    let plain = term.mask.is_none() && !term.right.is_masked() && term.right.layout() == Layout::LanesMajor;
-    kernels.direct.filter(|direct| plain && rows <= direct.most_rows && cols == kernels.nr).map(|direct| direct.tile)
+/// With few rows: adds what the kernel without right panels can do, and says which columns are left. It follows the
+/// rows of the right factor to their end, as a product that waits for memory wants it.
+///
+/// # Safety
+/// As [`add_term`].
+unsafe fn add_direct(
+    kernels: &Kernels,
+    sums: &Sums,
+    left: Left,
+    (right, alpha, mask): (&Operand, f32, Option<Mask>),
+    add: bool,
+) -> Range<usize> {
+    let plain = mask.is_none() && !right.is_masked() && right.layout() == Layout::LanesMajor;
+    let rows = sums.rows.len();
+    let Some(direct) = kernels.direct.filter(|direct| plain && rows <= direct.most_rows) else {
+        return sums.cols.clone();
+    };
+    let panel = sums.rows.start / left.layout.panel_rows;
+    let whole = sums.cols.start..sums.cols.end - sums.cols.len() % kernels.nr;
+    for cols in pieces(whole.clone(), kernels.nr) {
+        for k in left.layout.cuts(kernels) {
+            let next = match k.end < right.k() {
+                true => Some((cols.start, k.end)),
+                false => (cols.end < whole.end).then_some((cols.end, 0)),
+            };
+            let args = sums.tile(kernels, left, panel, &cols, &k, alpha, add);
+            // SAFETY: few rows are one panel, packed with these sizes; the source was checked; the tile is the caller's.
+            unsafe { (direct.tile)(rows, &args, &right.source(cols.clone(), k.clone(), next)) };
+        }
+    }
+    whole.end..sums.cols.end
 }
 
-/// A micro-tile whose elements are multiplied by a mask before they reach C. `origin` is the tile's place in C.
+/// A micro-tile whose elements pass a mask before they reach C. `origin` is the tile's place in C; the factor of the
+/// elements that are kept is in alpha.
 ///
 /// # Safety
 /// As [`TileFn`].
@@ -372,13 +646,12 @@ unsafe fn masked_tile(kernels: &Kernels, rows: usize, args: &TileArgs, mask: Mas
     let aside = TileArgs { c: values.as_mut_ptr(), c_stride: args.cols, add: false, ..*args };
     // SAFETY: the panels are the caller's; the array holds the largest tile there is.
     unsafe { (kernels.tile)(rows, &aside) };
-    let keep = mask.keep();
     for (row, values) in values.chunks_exact(args.cols).take(rows).enumerate() {
         let row_hash = mask.row_hash(origin.0 + row);
         // SAFETY: row by row inside the caller's tile.
         let c = unsafe { std::slice::from_raw_parts_mut(args.c.add(row * args.c_stride), args.cols) };
-        for (col, (c, value)) in c.iter_mut().zip(values).enumerate() {
-            let value = value * mask.factor(row_hash, origin.1 + col, keep);
+        for (col, (c, &value)) in c.iter_mut().zip(values).enumerate() {
+            let value = if mask.drops(row_hash, origin.1 + col) { 0.0 } else { value };
             *c = if args.add { *c + value } else { value };
         }
     }

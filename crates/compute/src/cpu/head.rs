@@ -2,29 +2,32 @@
 #![allow(unsafe_code)]
 
 use super::Engine;
-use super::gemm::{Start, Term, multiply};
+use super::gemm::{Product, Start, Term};
 use super::math::{exp, map_sum, max, per_isa, sum_f64};
 use super::pack::{Layout, Operand};
 use super::workers::DisjointMut;
 use crate::backend::HeadOutput;
-use crate::tensor::Tensor;
-use crate::weight::Weight;
+use crate::tensor::{Tensor, ValuesMut};
+use crate::weight::{DType, Weight};
 
-/// Most bytes of logits that exist at a time.
-const LOGITS_BYTES: usize = 64 << 20;
+/// Most bytes of logits that exist at a time. The head is packed panel by panel for every block of rows, twice with the
+/// gradient, which costs as much as some 10 rows: with a vocabulary of 128 k a block has 490 rows.
+const LOGITS_BYTES: usize = 256 << 20;
 
 /// `x W^T`. `x [n, c]`, `head [v, c]`, result `[n, v]`.
 pub(super) fn head_logits(engine: &Engine, x_nc: &Tensor, head: &Weight) -> Tensor {
     assert_eq!(x_nc.cols(), head.cols(), "columns of x for the head");
-    let mut logits = Tensor::zeros(x_nc.rows(), head.rows());
-    project(engine, x_nc.data(), x_nc.rows(), head, logits.data_mut());
+    let mut logits = Tensor::unset(DType::F32, x_nc.rows(), head.rows());
+    project(engine, &Operand::tensor(x_nc, Layout::LanesMajor), head, logits.data_mut());
     logits
 }
 
-fn project(engine: &Engine, x: &[f32], rows: usize, head: &Weight, logits: &mut [f32]) {
-    let x = Operand::floats(x, Layout::LanesMajor, head.cols(), rows, head.cols());
-    let term = Term::new(x, Operand::weight(head, Layout::LanesMajor));
-    multiply(&engine.workers, engine.kernels, logits, (rows, head.rows()), Start::Zero, &[term]);
+fn project(engine: &Engine, x: &Operand, head: &Weight, logits: &mut [f32]) {
+    let kernels = engine.kernels_for(head.dtype());
+    let packed_x = engine.pack(kernels, x);
+    let terms = vec![Term::new(&packed_x, Operand::weight(head, Layout::LanesMajor))];
+    let product = Product { c: ValuesMut::F32(logits), n: head.rows(), start: Start::ZERO, terms };
+    engine.multiply(kernels, x.lanes(), vec![product]);
 }
 
 /// What one row's logits say.
@@ -73,7 +76,7 @@ per_isa!(fn log_softmax(z: &mut [f32], target: usize, smoothing: f64, want_gradi
 /// `smoothed = (1 - e) logprob + e (mean(z) - lse(z))`; backward of `smoothed`:
 /// `dz = (1 - e) onehot(target) + e/v - softmax(z)`, `dx = dz W`.
 ///
-/// A block of rows has its logits in a buffer of at most 64 MiB (one row at least); they become `dz` in place, so the
+/// A block of rows has its logits in a buffer of at most 256 MiB (one row at least); they become `dz` in place, so the
 /// logits are computed once: `4 v c n` operations with the gradient, `2 v c n` without.
 ///
 /// # Shapes
@@ -92,19 +95,18 @@ pub(super) fn head_logprobs(
     for &target in targets {
         assert!((target as usize) < vocabulary, "target {target} in a vocabulary of {vocabulary}");
     }
-    let mut dx = want_gradient.then(|| Tensor::zeros(rows, channels));
+    let mut dx = want_gradient.then(|| Tensor::unset(DType::F32, rows, channels));
     let mut results = vec![RowResult::default(); rows];
     let fitting = (LOGITS_BYTES / (vocabulary.max(1) * size_of::<f32>())).max(1);
-    // Whole row panels, if there is one.
-    let unit = engine.kernels.mr.min(fitting);
-    let block_rows = fitting / unit * unit;
-    let mut logits = vec![0.0f32; block_rows.min(rows) * vocabulary];
+    // Blocks of even height: a small last one would pay for packing the head like the others.
+    let block_rows = rows.div_ceil(rows.div_ceil(fitting).max(1)).max(1);
+    let mut logits = Tensor::unset(DType::F32, block_rows.min(rows), vocabulary);
 
     for start in (0..rows).step_by(block_rows) {
         let block = start..rows.min(start + block_rows);
-        let x = &x_nc.data()[block.start * channels..block.end * channels];
-        let z = &mut logits[..block.len() * vocabulary];
-        project(engine, x, block.len(), head, z);
+        let x = x_nc.values().part(block.start * channels..block.end * channels);
+        let z = &mut logits.data_mut()[..block.len() * vocabulary];
+        project(engine, &Operand::values(x, Layout::LanesMajor, channels, block.len(), channels), head, z);
 
         let z_rows = DisjointMut::new(&mut *z);
         let slots = DisjointMut::new(&mut results[block.clone()]);
@@ -118,10 +120,13 @@ pub(super) fn head_logprobs(
         });
 
         let Some(dx) = &mut dx else { continue };
-        let dz = Operand::floats(z, Layout::LanesMajor, vocabulary, block.len(), vocabulary);
-        let term = Term::new(dz, Operand::weight(head, Layout::KMajor));
+        let kernels = engine.kernels_for(head.dtype());
+        let packed_dz =
+            engine.pack(kernels, &Operand::floats(z, Layout::LanesMajor, vocabulary, block.len(), vocabulary));
         let out = &mut dx.data_mut()[block.start * channels..block.end * channels];
-        multiply(&engine.workers, engine.kernels, out, (block.len(), channels), Start::Zero, &[term]);
+        let terms = vec![Term::new(&packed_dz, Operand::weight(head, Layout::KMajor))];
+        let product = Product { c: ValuesMut::F32(out), n: channels, start: Start::ZERO, terms };
+        engine.multiply(kernels, block.len(), vec![product]);
     }
     HeadOutput {
         logprobs: results.iter().map(|result| result.logprob as f32).collect(),

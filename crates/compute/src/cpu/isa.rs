@@ -10,6 +10,10 @@ pub const FT_CPU: &str = "FT_CPU";
 /// A set of kernels for one family of processors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Isa {
+    /// x86-64 with AMX in `bf16` and AVX-512: products of `bf16` weights on tiles, all others as [`Isa::Avx512`].
+    Amx,
+    /// x86-64 with AVX-512 and its `bf16` dot products: products of `bf16` weights in `bf16`, all others as [`Isa::Avx512`].
+    Avx512Bf16,
     /// x86-64 with AVX-512 F, BW, DQ and VL: 16 lanes.
     Avx512,
     /// x86-64 with AVX2, FMA and F16C: 8 lanes.
@@ -20,21 +24,26 @@ pub enum Isa {
 
 impl Isa {
     /// All paths, the fastest first.
-    pub const ALL: [Self; 3] = [Self::Avx512, Self::Avx2, Self::Portable];
+    pub const ALL: [Self; 5] = [Self::Amx, Self::Avx512Bf16, Self::Avx512, Self::Avx2, Self::Portable];
 
     /// The name that `FT_CPU` takes.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Amx => "amx",
+            Self::Avx512Bf16 => "avx512bf16",
             Self::Avx512 => "avx512",
             Self::Avx2 => "avx2",
             Self::Portable => "portable",
         }
     }
 
-    /// Whether this machine can run the path.
+    /// Whether this machine can run the path. The first question about [`Isa::Amx`] asks the system for its registers,
+    /// best before threads start.
     #[cfg(target_arch = "x86_64")]
     pub fn is_available(self) -> bool {
         match self {
+            Self::Amx => Self::Avx512Bf16.is_available() && super::kernels_amx::is_available(),
+            Self::Avx512Bf16 => Self::Avx512.is_available() && is_x86_feature_detected!("avx512bf16"),
             Self::Avx512 => {
                 Self::Avx2.is_available()
                     && is_x86_feature_detected!("avx512f")
@@ -76,16 +85,10 @@ impl Isa {
     /// this machine or this version lacks.
     pub fn choose(choice: Option<&str>) -> Result<Self, ComputeError> {
         let Some(name) = choice.filter(|name| !name.is_empty()) else { return Ok(Self::best()) };
-        if name == "amx" {
-            return Err(ComputeError::Unsupported {
-                what: format!("{FT_CPU}=amx"),
-                hint: format!("the amx kernels come with a later version; unset {FT_CPU} to use {}", Self::best()),
-            });
-        }
         let isa = Self::ALL.into_iter().find(|isa| isa.name() == name).ok_or_else(|| ComputeError::UnknownChoice {
             name: FT_CPU,
             value: name.into(),
-            allowed: "amx, avx512, avx2, portable",
+            allowed: "amx, avx512bf16, avx512, avx2, portable",
         })?;
         isa.verify().map(VerifiedIsa::get)
     }
@@ -141,13 +144,6 @@ mod tests {
                 Err(other) => panic!("{other}"),
             }
         }
-    }
-
-    #[test]
-    fn amx_says_that_it_comes_later() {
-        let error = Isa::choose(Some("amx")).unwrap_err();
-        assert!(matches!(&error, ComputeError::Unsupported { what, .. } if what == "FT_CPU=amx"));
-        assert!(error.hint().unwrap().contains("later version"));
     }
 
     #[test]

@@ -6,13 +6,25 @@
 
 use std::arch::x86_64::*;
 
-use super::gemm::{Kernels, TileArgs};
-use super::pack::{Layout, PackArgs, pack_range};
+use super::gemm::{Kernels, Session, TileArgs};
+use super::pack::{Arithmetic, Layout, PackArgs, Packer, PanelOrder, pack_range};
 use crate::weight::DType;
 
 const LANES: usize = 8;
 
-pub(super) static KERNELS: Kernels = Kernels { mr: 6, nr: 2 * LANES, lanes: LANES, tile, pack, direct: None };
+const PACKER: Packer = Packer { pack, arithmetic: Arithmetic::F32, order: PanelOrder::StepsMajor, step_unit: 1 };
+
+pub(super) static KERNELS: Kernels = Kernels {
+    mr: 6,
+    row_unit: 1,
+    nr: 2 * LANES,
+    lanes: LANES,
+    tile,
+    left: PACKER,
+    right: PACKER,
+    direct: None,
+    session: Session::NONE,
+};
 
 /// # Safety
 /// As [`super::gemm::TileFn`].
@@ -39,8 +51,8 @@ unsafe fn tile(rows: usize, args: &TileArgs) {
 #[target_feature(enable = "avx2,fma")]
 unsafe fn tile_of<const R: usize, const V: usize>(args: &TileArgs) {
     let mut sums = [[_mm256_setzero_ps(); V]; R];
-    let (mut a, mut b) = (args.a, args.b);
-    for _ in 0..args.k {
+    let (mut a, mut b) = (args.a.cast::<f32>(), args.b.cast::<f32>());
+    for _ in 0..args.steps {
         // SAFETY: step k reads R values of the left panel and V vectors of the right one, which hold k times as many;
         // the pointers end one past the panels.
         unsafe {
@@ -164,7 +176,7 @@ unsafe fn pack_k_major(args: &PackArgs) {
                 let source = args.at(lane, k);
                 args.prefetch(source);
                 let values = load_widened(source, args.dtype);
-                _mm256_storeu_ps(args.panel.add(k * args.width + lane), values);
+                _mm256_storeu_ps(args.floats().add(k * args.width + lane), values);
             }
         }
     }
@@ -258,7 +270,7 @@ unsafe fn pack_transposed(args: &PackArgs) {
 unsafe fn store_columns(args: &PackArgs, block: Block, columns: [__m256i; LANES]) {
     // SAFETY: inside the panel by the caller's promise.
     unsafe {
-        let target = args.panel.add(block.k * args.width + block.lane);
+        let target = args.floats().add(block.k * args.width + block.lane);
         let count = if block.full_stores { LANES } else { block.kept };
         for step in 0..LANES {
             store_lanes(target.add(step * args.width), _mm256_castsi256_ps(columns[step]), count);
@@ -277,7 +289,7 @@ unsafe fn pack_bf16_pairs(args: &PackArgs) {
     unsafe {
         for_blocks(args, 2 * LANES, |block| {
             let columns = transpose(load_rows(args, block, |source| _mm256_loadu_si256(source.cast())));
-            let target = args.panel.add(block.k * args.width + block.lane);
+            let target = args.floats().add(block.k * args.width + block.lane);
             let count = if block.full_stores { LANES } else { block.kept };
             for pair in 0..LANES {
                 let even = _mm256_castsi256_ps(_mm256_slli_epi32::<16>(columns[pair]));

@@ -7,14 +7,25 @@
 
 use std::arch::x86_64::*;
 
-use super::gemm::{Direct, Kernels, TileArgs};
-use super::pack::{Layout, PackArgs};
+use super::gemm::{Direct, Kernels, Session, TileArgs};
+use super::pack::{Arithmetic, Layout, PackArgs, Packer, PanelOrder};
 use crate::weight::DType;
 
 const LANES: usize = 16;
 
-pub(super) static KERNELS: Kernels =
-    Kernels { mr: 14, nr: 2 * LANES, lanes: LANES, tile, pack, direct: Some(Direct { most_rows: 4, tile: direct }) };
+const PACKER: Packer = Packer { pack, arithmetic: Arithmetic::F32, order: PanelOrder::StepsMajor, step_unit: 1 };
+
+pub(super) static KERNELS: Kernels = Kernels {
+    mr: 14,
+    row_unit: 1,
+    nr: 2 * LANES,
+    lanes: LANES,
+    tile,
+    left: PACKER,
+    right: PACKER,
+    direct: Some(Direct { most_rows: 4, tile: direct }),
+    session: Session::NONE,
+};
 
 /// # Safety
 /// As [`super::gemm::TileFn`].
@@ -38,7 +49,7 @@ unsafe fn tile(rows: usize, args: &TileArgs) {
 
 /// The lanes below `count`.
 #[inline]
-fn first_lanes(count: usize) -> __mmask16 {
+pub(super) fn first_lanes(count: usize) -> __mmask16 {
     if count >= LANES { !0 } else { (1 << count) - 1 }
 }
 
@@ -47,8 +58,8 @@ fn first_lanes(count: usize) -> __mmask16 {
 #[target_feature(enable = "avx512f")]
 unsafe fn tile_of<const R: usize, const V: usize>(args: &TileArgs) {
     let mut sums = [[_mm512_setzero_ps(); V]; R];
-    let (mut a, mut b) = (args.a, args.b);
-    for _ in 0..args.k {
+    let (mut a, mut b) = (args.a.cast::<f32>(), args.b.cast::<f32>());
+    for _ in 0..args.steps {
         // SAFETY: step k reads R values of the left panel and V vectors of the right one, which hold k times as many;
         // the pointers end one past the panels.
         unsafe {
@@ -75,7 +86,7 @@ unsafe fn tile_of<const R: usize, const V: usize>(args: &TileArgs) {
 /// As [`super::gemm::TileFn`], for the C tile.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn store_tile<const R: usize, const V: usize>(args: &TileArgs, sums: &[[__m512; V]; R]) {
+pub(super) unsafe fn store_tile<const R: usize, const V: usize>(args: &TileArgs, sums: &[[__m512; V]; R]) {
     let alpha = _mm512_set1_ps(args.alpha);
     for r in 0..R {
         for v in 0..V {
@@ -122,10 +133,10 @@ unsafe fn direct_of<const R: usize>(args: &TileArgs, source: &PackArgs) {
     let mut k = 0;
     // SAFETY: every block lies inside the 32 lanes and the steps of k that both factors have.
     unsafe {
-        while k < args.k {
-            let left = args.a.add(k * R);
-            let whole_pairs = bf16 && args.k - k >= 2 * LANES;
-            let steps = if whole_pairs { 2 * LANES } else { (args.k - k).min(LANES) };
+        while k < source.k {
+            let left = args.a.cast::<f32>().add(k * R);
+            let whole_pairs = bf16 && source.k - k >= 2 * LANES;
+            let steps = if whole_pairs { 2 * LANES } else { (source.k - k).min(LANES) };
             for v in 0..2 {
                 let mut sum: [__m512; R] = std::array::from_fn(|r| sums[r][v]);
                 let block = Block { lane: v * LANES, k, present: LANES, kept: !0, full_stores: true };
@@ -193,7 +204,7 @@ unsafe fn pack(args: &PackArgs) {
 /// The elements that `mask` names must be readable.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-unsafe fn load_widened(source: *const u8, dtype: DType, mask: __mmask16) -> __m512 {
+pub(super) unsafe fn load_widened(source: *const u8, dtype: DType, mask: __mmask16) -> __m512 {
     // SAFETY: masked loads touch the named elements alone.
     unsafe {
         match dtype {
@@ -226,7 +237,7 @@ unsafe fn pack_k_major(args: &PackArgs) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 unsafe fn pack_k_major_whole<const V: usize>(args: &PackArgs) {
     let (element_bytes, row_bytes) = (args.dtype.size_bytes(), args.stride * args.dtype.size_bytes());
-    let (mut source, mut panel) = (args.source, args.panel);
+    let (mut source, mut panel) = (args.source, args.floats());
     for _ in 0..args.k {
         args.prefetch(source);
         for v in 0..V {
@@ -274,7 +285,7 @@ unsafe fn pack_k_major_ragged(args: &PackArgs) {
                 let source = args.at(lane.min(args.lanes), k);
                 args.prefetch(source);
                 let values = load_widened(source, args.dtype, present);
-                store_lanes(args.panel.add(k * args.width + lane), kept, _mm512_castps_si512(values));
+                store_lanes(args.floats().add(k * args.width + lane), kept, _mm512_castps_si512(values));
             }
         }
     }
@@ -337,7 +348,7 @@ unsafe fn pack_block(args: &PackArgs, block: Block, load: impl Fn(*const u8) -> 
     let columns = transpose(rows);
     // SAFETY: step < 16 are left; full stores stay inside the panel.
     unsafe {
-        let target = args.panel.add(block.k * args.width + block.lane);
+        let target = args.floats().add(block.k * args.width + block.lane);
         if block.full_stores {
             for step in 0..LANES {
                 _mm512_storeu_ps(target.add(step * args.width), _mm512_castsi512_ps(columns[step]));
@@ -399,7 +410,7 @@ unsafe fn pack_ragged_block(args: &PackArgs, block: Block) {
     }
     for (step, column) in transpose(rows).into_iter().enumerate().take(steps) {
         // SAFETY: inside the panel.
-        unsafe { store_lanes(args.panel.add((block.k + step) * args.width + block.lane), block.kept, column) };
+        unsafe { store_lanes(args.floats().add((block.k + step) * args.width + block.lane), block.kept, column) };
     }
 }
 
@@ -436,7 +447,7 @@ unsafe fn pack_bf16_block(args: &PackArgs, block: Block) {
     let upper = _mm512_set1_epi32(0xffff_0000_u32 as i32);
     // SAFETY: step < 32 are left; full stores stay inside the panel.
     unsafe {
-        let target = args.panel.add(block.k * args.width + block.lane);
+        let target = args.floats().add(block.k * args.width + block.lane);
         if block.full_stores {
             for pair in 0..LANES {
                 let (even, odd) = (_mm512_slli_epi32::<16>(columns[pair]), _mm512_and_si512(columns[pair], upper));
@@ -472,7 +483,7 @@ unsafe fn store_lanes(target: *mut f32, kept: __mmask16, values: __m512i) {
 /// Transposes 16 x 16 elements of 32 bits: pairs, then quadruples inside each 128-bit block, then the blocks.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn transpose(rows: [__m512i; 16]) -> [__m512i; 16] {
+pub(super) fn transpose(rows: [__m512i; 16]) -> [__m512i; 16] {
     let zero = _mm512_setzero_si512();
     // quads[4 g + j], block q: column 4 q + j of rows 4 g .. 4 g + 4.
     let mut quads = [zero; 16];

@@ -1,8 +1,8 @@
 //! Micro-kernels in plain Rust, for the compiler to vectorise: SSE2 on x86-64 without AVX2, NEON on aarch64.
 #![allow(unsafe_code)]
 
-use super::gemm::{Kernels, TileArgs};
-use super::pack::pack_portable;
+use super::gemm::{Kernels, Session, TileArgs};
+use super::pack::{Arithmetic, Packer, PanelOrder, pack_portable};
 
 // Accumulators must fit the registers: aarch64 has 32 of 4 lanes (6 x 16 takes 24), x86-64 has 16 (4 x 8 takes 8; a
 // taller tile would spill, because SSE2 also needs a register per product).
@@ -15,7 +15,20 @@ const MR: usize = 4;
 #[cfg(not(target_arch = "aarch64"))]
 const NR: usize = 8;
 
-pub(super) static KERNELS: Kernels = Kernels { mr: MR, nr: NR, lanes: NR, tile, pack: pack_portable, direct: None };
+const PACKER: Packer =
+    Packer { pack: pack_portable, arithmetic: Arithmetic::F32, order: PanelOrder::StepsMajor, step_unit: 1 };
+
+pub(super) static KERNELS: Kernels = Kernels {
+    mr: MR,
+    row_unit: 1,
+    nr: NR,
+    lanes: NR,
+    tile,
+    left: PACKER,
+    right: PACKER,
+    direct: None,
+    session: Session::NONE,
+};
 
 /// # Safety
 /// As [`super::gemm::TileFn`].
@@ -43,9 +56,10 @@ fn multiply_add(a: f32, b: f32, acc: f32) -> f32 {
 /// # Safety
 /// As [`super::gemm::TileFn`], with a left panel of `R` rows.
 unsafe fn tile_of<const R: usize>(args: &TileArgs) {
-    // SAFETY: the panels hold k * R and k * NR values by the caller's promise.
+    let (a, b) = (args.a.cast::<f32>(), args.b.cast::<f32>());
+    // SAFETY: the panels hold as many steps of R and NR values by the caller's promise.
     let (a, b) =
-        unsafe { (std::slice::from_raw_parts(args.a, args.k * R), std::slice::from_raw_parts(args.b, args.k * NR)) };
+        unsafe { (std::slice::from_raw_parts(a, args.steps * R), std::slice::from_raw_parts(b, args.steps * NR)) };
     let mut sums = [[0.0f32; NR]; R];
     for (a, b) in a.as_chunks::<R>().0.iter().zip(b.as_chunks::<NR>().0) {
         for r in 0..R {

@@ -23,12 +23,12 @@ macro_rules! per_isa {
             match isa.get() {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: a `VerifiedIsa` of this value exists only where the instructions were detected.
-                $crate::cpu::Isa::Avx512 => unsafe { avx512($($arg),*) },
+                $crate::cpu::Isa::Amx | $crate::cpu::Isa::Avx512Bf16 | $crate::cpu::Isa::Avx512 => unsafe { avx512($($arg),*) },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: as above.
                 $crate::cpu::Isa::Avx2 => unsafe { avx2($($arg),*) },
                 #[cfg(not(target_arch = "x86_64"))]
-                isa @ ($crate::cpu::Isa::Avx512 | $crate::cpu::Isa::Avx2) => unreachable!("{isa} on this processor"),
+                isa @ ($crate::cpu::Isa::Amx | $crate::cpu::Isa::Avx512Bf16 | $crate::cpu::Isa::Avx512 | $crate::cpu::Isa::Avx2) => unreachable!("{isa} on this processor"),
                 $crate::cpu::Isa::Portable => $body::<{ cfg!(target_arch = "aarch64") }>($($arg),*),
             }
         }

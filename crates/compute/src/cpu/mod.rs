@@ -15,20 +15,32 @@
 //! `(3 d + 256) * m` floats, with `m` (rows of a query tile) around 128. The head holds up to 64 MiB of logits during a
 //! call.
 
+#[cfg(all(feature = "amx-emulator", target_os = "linux", target_arch = "x86_64"))]
+pub mod amx_emulator;
 mod attention;
 mod attention_backward;
+mod convert;
 mod elementwise;
 mod gemm;
+#[cfg(all(test, target_os = "linux", target_arch = "x86_64"))]
+mod guarded_memory;
 mod head;
 mod isa;
+#[cfg(target_arch = "x86_64")]
+mod kernels_amx;
 #[cfg(target_arch = "x86_64")]
 mod kernels_avx2;
 #[cfg(target_arch = "x86_64")]
 mod kernels_avx512;
+#[cfg(target_arch = "x86_64")]
+mod kernels_avx512bf16;
 mod kernels_portable;
 mod linear;
 mod math;
 mod pack;
+#[cfg(target_arch = "x86_64")]
+mod pack_amx;
+pub mod peak;
 mod workers;
 
 use std::fmt;
@@ -36,20 +48,57 @@ use std::fmt;
 pub use isa::{FT_CPU, Isa};
 
 use crate::backend::{
-    AdamWArgs, AttentionArgs, AttentionOutput, Backend, ComputeError, HeadOutput, LinearArgs, LinearOutput, RopeTable,
-    SidePathGradient,
+    AdamWArgs, AttentionArgs, AttentionOutput, Backend, ComputeError, HeadOutput, LinearArgs, LinearGradient,
+    LinearOutput, RopeTable,
 };
 use crate::tensor::Tensor;
-use crate::weight::Weight;
-use gemm::Kernels;
+use crate::weight::{DType, Weight};
+use gemm::{Kernels, PackedLeft, Product};
 use isa::VerifiedIsa;
+use pack::Operand;
 use workers::Workers;
 
 /// What every op needs: the threads and the instructions.
 struct Engine {
     workers: Workers,
     isa: VerifiedIsa,
+    /// For products in `f32`.
     kernels: &'static Kernels,
+    /// For products in `bf16`, where the processor has them.
+    bf16: Option<&'static Kernels>,
+}
+
+impl Engine {
+    /// The kernels for factors of this type: `bf16` is multiplied as such where the processor can, anything else in
+    /// `f32`.
+    fn kernels_for(&self, dtype: DType) -> &'static Kernels {
+        self.bf16.filter(|_| dtype == DType::Bf16).unwrap_or(self.kernels)
+    }
+
+    fn multiply(&self, kernels: &Kernels, rows: usize, products: Vec<Product>) {
+        gemm::multiply(&self.workers, self.isa, kernels, rows, products);
+    }
+
+    fn pack(&self, kernels: &Kernels, factor: &Operand) -> PackedLeft {
+        PackedLeft::new(&self.workers, kernels, factor)
+    }
+}
+
+/// The kernels of a path: for `f32`, and for `bf16` where it has them.
+fn kernels_of(isa: VerifiedIsa) -> (&'static Kernels, Option<&'static Kernels>) {
+    match isa.get() {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Amx => (&kernels_avx512::KERNELS, Some(&kernels_amx::KERNELS)),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Bf16 => (&kernels_avx512::KERNELS, Some(&kernels_avx512bf16::KERNELS)),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => (&kernels_avx512::KERNELS, None),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => (&kernels_avx2::KERNELS, None),
+        #[cfg(not(target_arch = "x86_64"))]
+        isa @ (Isa::Amx | Isa::Avx512Bf16 | Isa::Avx512 | Isa::Avx2) => unreachable!("{isa} on this processor"),
+        Isa::Portable => (&kernels_portable::KERNELS, None),
+    }
 }
 
 /// The backend for plain CPUs.
@@ -89,7 +138,8 @@ impl Cpu {
     /// If this machine lacks the instructions, or the threads cannot be started.
     pub fn with_isa(isa: Isa, threads: Option<usize>) -> Result<Self, ComputeError> {
         let isa = isa.verify()?;
-        Ok(Self { engine: Engine { workers: Workers::new(threads)?, isa, kernels: Kernels::of(isa) } })
+        let (kernels, bf16) = kernels_of(isa);
+        Ok(Self { engine: Engine { workers: Workers::new(threads)?, isa, kernels, bf16 } })
     }
 
     /// The instructions in use.
@@ -109,16 +159,23 @@ impl Backend for Cpu {
         format!("cpu ({}, {threads} thread{})", self.isa(), if threads == 1 { "" } else { "s" })
     }
 
+    fn activation_dtype(&self, weights: DType) -> DType {
+        match self.engine.bf16 {
+            Some(_) if weights == DType::Bf16 => DType::Bf16,
+            _ => DType::F32,
+        }
+    }
+
     fn embedding_forward(&self, table: &Weight, ids: &[u32]) -> Tensor {
         elementwise::embedding_forward(&self.engine, table, ids)
     }
 
-    fn rms_norm_forward(&self, x: &Tensor, gain: &[f32], epsilon: f32) -> Tensor {
-        elementwise::rms_norm_forward(&self.engine, x, gain, epsilon)
+    fn rms_norm_forward(&self, x: &Tensor, gain: &[f32], epsilon: f32, dtype: DType) -> Tensor {
+        elementwise::rms_norm_forward(&self.engine, x, gain, epsilon, dtype)
     }
 
-    fn rms_norm_backward(&self, x: &Tensor, gain: &[f32], epsilon: f32, dy: &Tensor) -> Tensor {
-        elementwise::rms_norm_backward(&self.engine, x, gain, epsilon, dy)
+    fn rms_norm_backward(&self, x: &Tensor, gain: &[f32], epsilon: f32, dy: &Tensor, dx: &mut Tensor) {
+        elementwise::rms_norm_backward(&self.engine, x, gain, epsilon, dy, dx);
     }
 
     fn rope_forward(&self, x: &mut Tensor, positions: &[u32], table: &RopeTable) {
@@ -129,20 +186,12 @@ impl Backend for Cpu {
         elementwise::rotate(&self.engine, dx, positions, table, -1.0);
     }
 
-    fn linear_forward(&self, x: &Tensor, args: &LinearArgs) -> LinearOutput {
-        linear::linear_forward(&self.engine, x, args)
+    fn linears_forward(&self, x: &Tensor, linears: &[LinearArgs]) -> Vec<LinearOutput> {
+        linear::linears_forward(&self.engine, x, linears)
     }
 
-    fn linear_backward(
-        &self,
-        x: &Tensor,
-        low_rank: Option<&Tensor>,
-        dy: &Tensor,
-        args: &LinearArgs,
-        gradient: Option<SidePathGradient>,
-        want_dx: bool,
-    ) -> Option<Tensor> {
-        linear::linear_backward(&self.engine, x, low_rank, dy, args, gradient, want_dx)
+    fn linears_backward(&self, x: &Tensor, linears: Vec<LinearGradient>, want_dx: bool) -> Option<Tensor> {
+        linear::linears_backward(&self.engine, x, linears, want_dx)
     }
 
     fn attention_forward(&self, q: &Tensor, k: &Tensor, v: &Tensor, args: &AttentionArgs) -> AttentionOutput {

@@ -1,14 +1,16 @@
 //! Factors of a matrix product, and the panels that the micro-kernels read.
 //!
-//! A panel holds `width` lanes (rows of the left factor or columns of the right one) for a run of the sum dimension k,
-//! k outermost: `panel[k * width + lane]`. Packing widens 16-bit weights on the way, so a frozen weight is converted
-//! panel by panel into cache and never as a whole.
+//! A panel holds `width` lanes (rows of the left factor or columns of the right one) for a run of the sum dimension k.
+//! Its elements are steps of 32 bits: one `f32`, or a pair of `bf16` with the lower k in the lower half
+//! ([`Arithmetic`]). Packing converts on the way, so a frozen weight is widened panel by panel into cache and never as a
+//! whole.
 #![allow(unsafe_code)]
 
 use std::ops::Range;
 
 use crate::backend::Dropout;
 use crate::rng;
+use crate::tensor::{Tensor, Values};
 use crate::weight::{DType, Weight};
 
 // Weights are little endian by definition and are read as they are.
@@ -21,6 +23,69 @@ pub(super) enum Layout {
     LanesMajor,
     /// Element `(lane, k)` at `k * stride + lane`.
     KMajor,
+}
+
+/// In what a product is computed; the sums are `f32` always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Arithmetic {
+    /// Factors in `f32`: 16-bit values are widened, nothing is lost.
+    F32,
+    /// Factors in `bf16`: `f32` values are rounded to nearest even.
+    Bf16,
+}
+
+impl Arithmetic {
+    /// Elements of k in a step of a panel.
+    pub(super) const fn k_per_step(self) -> usize {
+        match self {
+            Self::F32 => 1,
+            Self::Bf16 => 2,
+        }
+    }
+}
+
+/// How the steps of a panel lie in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PanelOrder {
+    /// Step s of lane l at `s * width + l`.
+    StepsMajor,
+    /// In tiles of 16 steps: step s of lane l at `(s / 16 * width + l) * 16 + s % 16`.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "the tiles of AMX"))]
+    Tiles,
+}
+
+/// Fills panels of one kind.
+pub(super) struct Packer {
+    pub(super) pack: PackFn,
+    pub(super) arithmetic: Arithmetic,
+    pub(super) order: PanelOrder,
+    /// Panels are filled up with zeros to a multiple of this many steps.
+    pub(super) step_unit: usize,
+}
+
+impl Packer {
+    /// Steps of a panel over `k` elements.
+    pub(super) fn steps(&self, k: usize) -> usize {
+        k.div_ceil(self.arithmetic.k_per_step()).next_multiple_of(self.step_unit)
+    }
+
+    /// Place of a step in a panel.
+    fn place(&self, width: usize, lane: usize, step: usize) -> usize {
+        match self.order {
+            PanelOrder::StepsMajor => step * width + lane,
+            PanelOrder::Tiles => (step / 16 * width + lane) * 16 + step % 16,
+        }
+    }
+
+    /// Sets one element to zero.
+    fn clear(&self, panel: &mut [u32], width: usize, lane: usize, k: usize) {
+        let step = &mut panel[self.place(width, lane, k / self.arithmetic.k_per_step())];
+        *step = match (self.arithmetic, k % 2) {
+            (Arithmetic::F32, _) => 0,
+            (Arithmetic::Bf16, 0) => *step & 0xffff_0000,
+            (Arithmetic::Bf16, _) => *step & 0x0000_ffff,
+        };
+    }
 }
 
 /// A dropout mask, with the part of the hash that depends on the column alone computed once.
@@ -42,13 +107,14 @@ impl Mask<'_> {
         rng::combine(self.dropout.key, self.dropout.row_keys[row])
     }
 
-    /// Equal to [`Dropout::factor`]; `keep` is `1 / (1 - rate)`.
+    /// Whether [`Dropout::factor`] is zero.
     #[inline(always)]
-    pub(super) fn factor(&self, row_hash: u64, col: usize, keep: f32) -> f32 {
+    pub(super) fn drops(&self, row_hash: u64, col: usize) -> bool {
         let bits = rng::mix(row_hash ^ self.column_hashes[col]);
-        if rng::uniform_f32(bits) < self.dropout.rate { 0.0 } else { keep }
+        rng::uniform_f32(bits) < self.dropout.rate
     }
 
+    /// [`Dropout::factor`] where it is not zero.
     #[inline(always)]
     pub(super) fn keep(&self) -> f32 {
         1.0 / (1.0 - self.dropout.rate)
@@ -83,6 +149,21 @@ impl<'a> Operand<'a> {
         Self { bytes, dtype, layout, stride, lanes, k, mask: None }
     }
 
+    /// A tensor: as [`Layout::LanesMajor`] its lanes are the rows, as [`Layout::KMajor`] the columns.
+    pub(super) fn tensor(tensor: &'a Tensor, layout: Layout) -> Self {
+        let (rows, cols) = (tensor.rows(), tensor.cols());
+        let (lanes, k) = match layout {
+            Layout::LanesMajor => (rows, cols),
+            Layout::KMajor => (cols, rows),
+        };
+        Self::values(tensor.values(), layout, cols, lanes, k)
+    }
+
+    /// A matrix in memory; `stride` is the distance of its rows.
+    pub(super) fn values(values: Values<'a>, layout: Layout, stride: usize, lanes: usize, k: usize) -> Self {
+        Self::new(values.bytes(), values.dtype(), layout, stride, lanes, k)
+    }
+
     /// A matrix of `f32` in memory; `stride` is the distance of its rows.
     pub(super) fn floats(values: &'a [f32], layout: Layout, stride: usize, lanes: usize, k: usize) -> Self {
         Self::new(bytemuck::cast_slice(values), DType::F32, layout, stride, lanes, k)
@@ -98,7 +179,8 @@ impl<'a> Operand<'a> {
         Self::new(weight.bytes(), weight.dtype(), layout, weight.cols(), lanes, k)
     }
 
-    /// The factor with a dropout mask on it; the mask's rows are the rows in memory.
+    /// The factor with a dropout mask on it; the mask's rows are the rows in memory. Packing sets dropped elements to
+    /// zero; the factor of the others is [`Operand::keep`], which the product takes into its alpha.
     pub(super) fn masked(self, mask: Option<Mask<'a>>) -> Self {
         Self { mask, ..self }
     }
@@ -113,6 +195,11 @@ impl<'a> Operand<'a> {
 
     pub(super) fn k(&self) -> usize {
         self.k
+    }
+
+    /// Factor of the elements that the mask keeps.
+    pub(super) fn keep(&self) -> f32 {
+        self.mask.map_or(1.0, |mask| mask.keep())
     }
 
     pub(super) fn is_masked(&self) -> bool {
@@ -145,41 +232,49 @@ impl<'a> Operand<'a> {
     /// panel that will be packed after this one, if any: its bytes are fetched ahead.
     pub(super) fn pack(
         &self,
-        pack: PackFn,
+        packer: &Packer,
         (lanes, width): (Range<usize>, usize),
         k: Range<usize>,
         next: Option<(usize, usize)>,
-        panel: &mut [f32],
+        panel: &mut [u32],
     ) {
         assert!(lanes.len() <= width, "{} lanes in a panel of {width}", lanes.len());
-        assert_eq!(panel.len(), width * k.len(), "length of a panel of {width} lanes x {}", k.len());
+        assert_eq!(panel.len(), width * packer.steps(k.len()), "length of a panel of {width} lanes x {}", k.len());
         let args = PackArgs { width, panel: panel.as_mut_ptr(), ..self.source(lanes.clone(), k.clone(), next) };
         // SAFETY: `new` checked that every element (lane, k) of this factor lies in `bytes`, and the ranges lie inside
-        // the factor; the panel holds `width * k` values; the kernels of an instruction set are only handed out after
-        // it was detected.
-        unsafe { pack(&args) };
+        // the factor; the panel holds as many steps as the packer writes; the kernels of an instruction set are only
+        // handed out after it was detected.
+        unsafe { (packer.pack)(&args) };
+        if packer.order == PanelOrder::StepsMajor {
+            panel[width * k.len().div_ceil(packer.arithmetic.k_per_step())..].fill(0);
+        }
         if let Some(mask) = self.mask {
-            apply_mask(mask, self.layout, lanes, width, k, panel);
+            let clear = |panel: &mut [u32], lane, at| packer.clear(panel, width, lane, at);
+            apply_mask(mask, self.layout, lanes, k, panel, clear);
         }
     }
 }
 
-fn apply_mask(mask: Mask, layout: Layout, lanes: Range<usize>, width: usize, k: Range<usize>, panel: &mut [f32]) {
-    let keep = mask.keep();
-    match layout {
-        Layout::LanesMajor => {
-            for (lane, row) in lanes.enumerate() {
-                let row_hash = mask.row_hash(row);
-                for (at, col) in k.clone().enumerate() {
-                    panel[at * width + lane] *= mask.factor(row_hash, col, keep);
-                }
-            }
-        }
-        Layout::KMajor => {
-            for (panel_row, row) in panel.chunks_exact_mut(width).zip(k) {
-                let row_hash = mask.row_hash(row);
-                for (value, col) in panel_row.iter_mut().zip(lanes.clone()) {
-                    *value *= mask.factor(row_hash, col, keep);
+/// Clears the elements that the mask drops.
+fn apply_mask(
+    mask: Mask,
+    layout: Layout,
+    lanes: Range<usize>,
+    k: Range<usize>,
+    panel: &mut [u32],
+    clear: impl Fn(&mut [u32], usize, usize),
+) {
+    let (rows, cols) = match layout {
+        Layout::LanesMajor => (lanes, k),
+        Layout::KMajor => (k, lanes),
+    };
+    for (row_at, row) in rows.enumerate() {
+        let row_hash = mask.row_hash(row);
+        for (col_at, col) in cols.clone().enumerate() {
+            if mask.drops(row_hash, col) {
+                match layout {
+                    Layout::LanesMajor => clear(panel, row_at, col_at),
+                    Layout::KMajor => clear(panel, col_at, row_at),
                 }
             }
         }
@@ -199,10 +294,17 @@ pub(super) struct PackArgs {
     /// Distance in bytes from an element to the one at its place in the next panel, 0 for none: for prefetching.
     #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "no prefetch instruction in use"))]
     pub(super) ahead: isize,
-    pub(super) panel: *mut f32,
+    /// Steps of 32 bits.
+    pub(super) panel: *mut u32,
 }
 
 impl PackArgs {
+    /// The panel of a kernel whose steps are `f32`.
+    #[inline(always)]
+    pub(super) fn floats(&self) -> *mut f32 {
+        self.panel.cast()
+    }
+
     /// The bytes of element `(lane, k)`.
     ///
     /// # Safety
@@ -232,8 +334,8 @@ impl PackArgs {
     }
 }
 
-/// Fills a panel. # Safety: every element `(lane < lanes, k)` of the source is readable, the panel holds `width * k`
-/// values, `lanes <= width`, and the machine has the kernel's instructions.
+/// Fills a panel. # Safety: every element `(lane < lanes, k)` of the source is readable, the panel holds `width` times
+/// the steps of k ([`Packer::steps`]), `lanes <= width`, and the machine has the kernel's instructions.
 pub(super) type PackFn = unsafe fn(&PackArgs);
 
 /// One element, widened.
@@ -272,7 +374,7 @@ pub(super) unsafe fn pack_range(args: &PackArgs, lanes: Range<usize>, k: Range<u
             // SAFETY: `at < k` and `lane < width`, so inside the panel; the source is read for `lane < lanes` only.
             unsafe {
                 let value = if lane < args.lanes { widen(args.at(lane, at), args.dtype) } else { 0.0 };
-                args.panel.add(at * args.width + lane).write(value);
+                args.floats().add(at * args.width + lane).write(value);
             }
         }
     }

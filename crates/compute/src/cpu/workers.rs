@@ -10,6 +10,7 @@ use std::thread::available_parallelism;
 use rayon::prelude::*;
 
 use crate::backend::ComputeError;
+use crate::pool::Block;
 
 /// A thread pool of its own, so that the caller's use of rayon and ours do not mix.
 pub(super) struct Workers {
@@ -97,26 +98,32 @@ impl<'a, T> DisjointMut<'a, T> {
     }
 }
 
-/// Scratch memory that starts at a cache line and grows to what was asked for.
+/// Scratch memory of a thread, from the pool: starts at a cache line and grows to what was asked for.
 #[derive(Default)]
-pub(super) struct AlignedBuffer {
-    values: Vec<f32>,
+pub(super) struct AlignedBuffer<T> {
+    block: Option<Block>,
+    len: usize,
+    values: PhantomData<T>,
 }
 
-impl AlignedBuffer {
-    const LINE_BYTES: usize = 64;
-
+impl<T: bytemuck::Pod> AlignedBuffer<T> {
     pub(super) const fn new() -> Self {
-        Self { values: Vec::new() }
+        Self { block: None, len: 0, values: PhantomData }
     }
 
     /// `len` values with unspecified contents.
-    pub(super) fn get(&mut self, len: usize) -> &mut [f32] {
-        let padded = len + Self::LINE_BYTES / size_of::<f32>();
-        if self.values.len() < padded {
-            self.values = vec![0.0; padded];
-        }
-        let offset = self.values.as_ptr().align_offset(Self::LINE_BYTES).min(padded - len);
-        &mut self.values[offset..offset + len]
+    pub(super) fn get(&mut self, len: usize) -> &mut [T] {
+        let block = match self.block.take() {
+            Some(block) if len <= self.len => block,
+            too_small => {
+                drop(too_small);
+                self.len = len;
+                Block::new(len * size_of::<T>())
+            }
+        };
+        let block = self.block.insert(block);
+        // SAFETY: the block holds as many values, is aligned and initialised, every bit pattern is a value of a `Pod`
+        // type, and it is borrowed with this buffer.
+        unsafe { std::slice::from_raw_parts_mut(block.as_ptr().cast(), len) }
     }
 }

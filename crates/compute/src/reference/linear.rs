@@ -1,4 +1,4 @@
-use crate::backend::{Dropout, LinearArgs, LinearOutput, SidePathGradient};
+use crate::backend::{Dropout, LinearArgs, LinearGradient, LinearOutput};
 use crate::tensor::Tensor;
 
 /// `x` with the side path's dropout on it.
@@ -15,10 +15,10 @@ fn dropped(x: &Tensor, dropout: Option<Dropout>) -> Tensor {
     x
 }
 
-/// `y = x W^T + bias + scale * h B^T` with `h = dropout(x) A^T`.
+/// `y = x W^T + bias + scale * h B^T + residual` with `h = dropout(x) A^T`.
 ///
 /// # Shapes
-/// `x [t, in]`, `W [out, in]`, `A [r, in]`, `B [out, r]`, `y [t, out]`, `h [t, r]`.
+/// `x [t, in]`, `W [out, in]`, `A [r, in]`, `B [out, r]`, `y, residual [t, out]`, `h [t, r]`.
 ///
 /// # Source
 /// Hu et al.: "LoRA", 2021, equation 3.
@@ -32,6 +32,7 @@ pub(super) fn linear_forward(x: &Tensor, args: &LinearArgs) -> LinearOutput {
         args.weight.read_row(o, &mut weight_row);
         for t in 0..x.rows() {
             let mut sum = args.bias.map_or(0.0, |bias| f64::from(bias[o]));
+            sum += args.residual.map_or(0.0, |residual| f64::from(residual.row(t)[o]));
             for i in 0..inputs {
                 sum += f64::from(x.row(t)[i]) * f64::from(weight_row[i]);
             }
@@ -63,17 +64,11 @@ pub(super) fn linear_forward(x: &Tensor, args: &LinearArgs) -> LinearOutput {
 ///
 /// # Shapes
 /// `dy [t, out]`, result `[t, in]`; others as in the forward pass.
-pub(super) fn linear_backward(
-    x: &Tensor,
-    low_rank: Option<&Tensor>,
-    dy: &Tensor,
-    args: &LinearArgs,
-    gradient: Option<SidePathGradient>,
-    want_dx: bool,
-) -> Option<Tensor> {
+pub(super) fn linear_backward(x: &Tensor, linear: LinearGradient, want_dx: bool) -> Option<Tensor> {
+    let LinearGradient { args, low_rank, dy, side: gradient } = linear;
     let (inputs, outputs) = (args.weight.cols(), args.weight.rows());
     assert_eq!((dy.rows(), dy.cols()), (x.rows(), outputs), "dy for {:?}", args.weight);
-    let mut dx = want_dx.then(|| dx_of_frozen(dy, args));
+    let mut dx = want_dx.then(|| dx_of_frozen(dy, &args));
 
     assert_eq!(args.side.is_some(), gradient.is_some(), "a side path and its gradient come together");
     let (Some(side), Some(gradient)) = (args.side, gradient) else { return dx };

@@ -13,11 +13,10 @@ mod rope;
 mod swiglu;
 
 use crate::backend::{
-    AdamWArgs, AttentionArgs, AttentionOutput, Backend, HeadOutput, LinearArgs, LinearOutput, RopeTable,
-    SidePathGradient,
+    AdamWArgs, AttentionArgs, AttentionOutput, Backend, HeadOutput, LinearArgs, LinearGradient, LinearOutput, RopeTable,
 };
 use crate::tensor::Tensor;
-use crate::weight::Weight;
+use crate::weight::{DType, Weight};
 
 /// The slow backend that defines what is right.
 #[derive(Debug, Clone, Copy, Default)]
@@ -32,12 +31,17 @@ impl Backend for Reference {
         embedding::embedding_forward(table, ids)
     }
 
-    fn rms_norm_forward(&self, x: &Tensor, gain: &[f32], epsilon: f32) -> Tensor {
+    fn activation_dtype(&self, _weights: DType) -> DType {
+        DType::F32
+    }
+
+    fn rms_norm_forward(&self, x: &Tensor, gain: &[f32], epsilon: f32, dtype: DType) -> Tensor {
+        assert_eq!(dtype, DType::F32, "the reference computes in f32");
         rms_norm::rms_norm_forward(x, gain, epsilon)
     }
 
-    fn rms_norm_backward(&self, x: &Tensor, gain: &[f32], epsilon: f32, dy: &Tensor) -> Tensor {
-        rms_norm::rms_norm_backward(x, gain, epsilon, dy)
+    fn rms_norm_backward(&self, x: &Tensor, gain: &[f32], epsilon: f32, dy: &Tensor, dx: &mut Tensor) {
+        self.add_assign(dx, &rms_norm::rms_norm_backward(x, gain, epsilon, dy));
     }
 
     fn rope_forward(&self, x: &mut Tensor, positions: &[u32], table: &RopeTable) {
@@ -48,20 +52,19 @@ impl Backend for Reference {
         rope::rotate(dx, positions, table, -1.0);
     }
 
-    fn linear_forward(&self, x: &Tensor, args: &LinearArgs) -> LinearOutput {
-        linear::linear_forward(x, args)
+    fn linears_forward(&self, x: &Tensor, linears: &[LinearArgs]) -> Vec<LinearOutput> {
+        linears.iter().map(|args| linear::linear_forward(x, args)).collect()
     }
 
-    fn linear_backward(
-        &self,
-        x: &Tensor,
-        low_rank: Option<&Tensor>,
-        dy: &Tensor,
-        args: &LinearArgs,
-        gradient: Option<SidePathGradient>,
-        want_dx: bool,
-    ) -> Option<Tensor> {
-        linear::linear_backward(x, low_rank, dy, args, gradient, want_dx)
+    fn linears_backward(&self, x: &Tensor, linears: Vec<LinearGradient>, want_dx: bool) -> Option<Tensor> {
+        let mut sum: Option<Tensor> = None;
+        for linear in linears {
+            match (linear::linear_backward(x, linear, want_dx), &mut sum) {
+                (Some(dx), Some(sum)) => self.add_assign(sum, &dx),
+                (dx, _) => sum = dx,
+            }
+        }
+        sum
     }
 
     fn attention_forward(&self, q: &Tensor, k: &Tensor, v: &Tensor, args: &AttentionArgs) -> AttentionOutput {

@@ -54,8 +54,15 @@ pub fn absolute_tensor(x: &Tensor) -> Tensor {
     Tensor::from_vec(x.rows(), x.cols(), absolute(x.data()))
 }
 
+/// Lets the AMX path run on processors without it, where the tests are built with the emulator.
+pub fn emulate_amx() {
+    #[cfg(all(feature = "amx-emulator", target_os = "linux", target_arch = "x86_64"))]
+    attune_compute::cpu::amx_emulator::install();
+}
+
 /// A backend per instruction set of this machine.
 pub fn cpus(threads: usize) -> Vec<Cpu> {
+    emulate_amx();
     Isa::ALL
         .into_iter()
         .filter_map(|isa| {
@@ -105,7 +112,28 @@ pub fn assert_close_to_largest(what: &str, got: &[f32], expected: &[f32], epsilo
     assert!(worst <= epsilons, "{what}: element {i} is {} for {}: {worst:.1} epsilons", got[i], expected[i]);
 }
 
+/// The gradient of the norm, where the op adds it to what is there.
+pub fn norm_backward(backend: &dyn Backend, x: &Tensor, gain: &[f32], epsilon: f32, dy: &Tensor) -> Tensor {
+    let mut dx = Tensor::zeros(x.rows(), x.cols());
+    backend.rms_norm_backward(x, gain, epsilon, dy, &mut dx);
+    dx
+}
+
+/// Whether products over weights of this type round their factors to `bf16`.
+pub fn rounds_factors(backend: &dyn Backend, weights: DType) -> bool {
+    backend.activation_dtype(weights) == DType::Bf16
+}
+
+/// What rounding both factors of a product to 8 bits costs, in units of `f32::EPSILON` and of the sum of absolute values:
+/// at most half a unit of 2^-8 each; where a factor is itself such a sum, twice that.
+pub const BF16_EPSILONS: f64 = 65_536.0;
+
 /// The bits, for comparisons that must not forgive anything.
 pub fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
+}
+
+/// The bits of a tensor of either type; those of `bf16` widened.
+pub fn tensor_bits(x: &Tensor) -> Vec<u32> {
+    bits(x.to_dtype(DType::F32).data())
 }

@@ -20,7 +20,7 @@ const F32: u64 = 4;
 const ADAPTER_BYTES_PER_PARAMETER: u64 = 5 * F32;
 
 /// Most bytes of logits that exist at a time (`LOGITS_BYTES` of the head's kernel), one row at least.
-const LOGITS_BYTES: u64 = 64 << 20;
+const LOGITS_BYTES: u64 = 256 << 20;
 
 /// Packed panels and attention tiles of one thread.
 const SCRATCH_BYTES_PER_THREAD: u64 = 2 << 20;
@@ -61,6 +61,8 @@ pub struct Sizes {
     /// Ranks of the adapted linears of each layer, added up.
     ranks: Vec<u64>,
     lowest_layer: usize,
+    /// Whether the side paths' inputs are masked.
+    dropout: bool,
     threads: usize,
     /// Positions of the rotation table.
     positions: usize,
@@ -129,6 +131,7 @@ impl Sizes {
             adapter_parameters: adapter.parameters() as u64,
             ranks,
             lowest_layer: adapter.lowest_layer(),
+            dropout: adapter.spec.dropout > 0.0,
             threads: surroundings.threads,
             positions: surroundings.positions,
             cache_positions: surroundings.cache_positions,
@@ -162,6 +165,8 @@ impl Sizes {
         let (last, trained) = (self.spec.layers - 1, self.trained_layers());
         let recompute = recompute.min(trained);
         let head_rows = self.head_rows_bytes(width.targets, true);
+        // Of these rows, what came before the last norm and its gradient stay to the end.
+        let rows_to_the_end = width.targets as u64 * 2 * F32 * c;
 
         let forward = t * (self.stored(last, recompute) + self.kept(last) + self.forward_extra());
         let head = t * self.stored(self.spec.layers, recompute) + head_rows + self.logits_bytes(width.targets);
@@ -169,7 +174,7 @@ impl Sizes {
         let again = self.forward_extra() + F32 * c;
         let backward_of = |layer: usize, run_again: bool| {
             let extra = if run_again { again.max(self.backward_extra(layer)) } else { self.backward_extra(layer) };
-            t * (self.stored(layer, recompute) + self.kept(layer) + extra) + head_rows
+            t * (self.stored(layer, recompute) + self.kept(layer) + extra) + rows_to_the_end
         };
         let top = backward_of(last, recompute == trained);
         let lower = if recompute > 0 { backward_of(self.lowest_layer + recompute - 1, true) } else { 0 };
@@ -201,26 +206,32 @@ impl Sizes {
         F32 * c + a * (q + 2 * kv) + before_norms + a * q + F32 * h + F32 * c + 2 * a * f + F32 * self.ranks[layer]
     }
 
-    /// Per token, at the end of a layer's forward beside what it keeps: both norms, silu(gate) * up, the output.
+    /// Per token, the widest moment of a layer's forward beside what it keeps. Every product packs its input once.
     fn forward_extra(&self) -> u64 {
         let Dimensions { a, c, f, .. } = self.dimensions();
-        a * (2 * c + f) + F32 * c
+        // A norm and its packed copies: one, and one more per masked linear.
+        let norm = a * c * if self.dropout { 5 } else { 2 };
+        // silu(gate) * up and its packed copies, the output.
+        let down = a * f * if self.dropout { 3 } else { 2 } + F32 * c;
+        norm.max(down)
     }
 
     /// Per token, the widest moment of a layer's backward beside what it kept; tensors are freed on the way.
     fn backward_extra(&self, layer: usize) -> u64 {
         let Dimensions { a, c, q, kv, f, h } = self.dimensions();
-        // dy; h, dh, dgate, dup.
-        let feed_forward = F32 * c + 4 * a * f;
-        // dy, dx2; dgate, dup for gate, up; n2, two parts of dn2.
-        let second_norm = 2 * F32 * c + 3 * a * c;
+        // dy, which becomes dx2 and dx in place, lives all along.
+        let down = a * c + 2 * a * f; // dy packed; h, dh
+        let swiglu = 3 * a * f; // dh, dgate, dup
+        // dgate and dup, twice because packed, n2, dn2; gate and up are gone.
+        let second_norm = (4 * a * f + 2 * a * c).saturating_sub(2 * a * f);
+        // do, dq, dk, dv, delta; x2 is gone too.
         let freed = 2 * a * f + F32 * c;
-        // dx2; do, dq, dk, dv, delta; gate, up and x2 are gone.
-        let attention = (F32 * c + a * (2 * q + 2 * kv) + F32 * h).saturating_sub(freed);
-        // dx2, dx; dq, dk, dv, n, three parts of dn; o, lse and v are gone too.
+        let attention = (a * (2 * q + 2 * kv) + F32 * h).saturating_sub(freed);
+        // dq, dk, dv, twice because packed, n, dn; o, lse and v are gone too.
         let freed = freed + a * (q + kv) + F32 * h;
-        let first_norm = (2 * F32 * c + a * (q + 2 * kv + 4 * c)).saturating_sub(freed);
-        feed_forward.max(second_norm).max(attention).max(first_norm) + F32 * self.ranks[layer]
+        let first_norm = (2 * a * (q + 2 * kv + c)).saturating_sub(freed);
+        let widest = down.max(swiglu).max(second_norm).max(attention).max(first_norm);
+        F32 * c + widest + F32 * self.ranks[layer]
     }
 
     /// Rows with a target before and after the last norm, and their gradients.
@@ -229,11 +240,13 @@ impl Sizes {
         targets as u64 * c * (F32 + a + if gradient { F32 } else { 0 })
     }
 
-    /// A block of logits; with 16-bit activations also the packed gradient of the block.
+    /// A block of logits, and its gradient packed for the product with the head.
     fn logits_bytes(&self, targets: usize) -> u64 {
         let row = F32 * self.spec.vocabulary as u64;
-        let block = row * (LOGITS_BYTES / row.max(1)).max(1).min(targets as u64);
-        if self.activation_bytes < F32 { block + block / 2 } else { block }
+        let (rows, fitting) = (targets as u64, (LOGITS_BYTES / row.max(1)).max(1));
+        // Blocks of even height.
+        let block = rows.div_ceil(rows.div_ceil(fitting).max(1)) * self.spec.vocabulary as u64;
+        block * (F32 + self.activation_bytes)
     }
 
     /// Sines and cosines of all positions.

@@ -25,7 +25,7 @@ const SECONDS: f64 = 2.0;
 const MOST_VOCABULARY: usize = 8192;
 
 /// Bytes of logits that exist at a time: how many rows the head takes at once.
-const LOGITS_BYTES: usize = 64 << 20;
+const LOGITS_BYTES: usize = 256 << 20;
 
 /// Weights of a layer beyond which one layer is measured rather than two.
 const MOST_WEIGHTS_OF_TWO: usize = 32_000_000;
@@ -142,7 +142,8 @@ impl Speed {
         };
         let adapter = Adapter::init(&own, &adapter, 1)?;
         let (rows, segment) = typical(plan);
-        let (attention_forward, attention_backward) = measure_attention(backend, &own, segment);
+        let (attention_forward, attention_backward) =
+            measure_attention(backend, &own, segment, backend.activation_dtype(dtype));
         let mut speed = Self {
             points: Vec::new(),
             attention_forward,
@@ -281,13 +282,13 @@ fn typical(plan: &MemoryPlan) -> (usize, usize) {
 }
 
 /// Seconds per pair of forward and backward.
-fn measure_attention(backend: &dyn Backend, spec: &DecoderSpec, segment: usize) -> (f64, f64) {
+fn measure_attention(backend: &dyn Backend, spec: &DecoderSpec, segment: usize, dtype: DType) -> (f64, f64) {
     let segment = segment.clamp(16, 2048);
     let copies = (512 / segment).max(1);
     let rows = segment * copies;
     let tensor = |cols: usize| {
         let value = |i: usize| ((i % 509) as f32 / 509.0 - 0.5) * 0.1;
-        Tensor::from_vec(rows, cols, (0..rows * cols).map(value).collect())
+        Tensor::from_vec(rows, cols, (0..rows * cols).map(value).collect()).to_dtype(dtype)
     };
     let (q, k) = (tensor(spec.heads * spec.head_dim), tensor(spec.kv_heads * spec.head_dim));
     let v = k.clone();

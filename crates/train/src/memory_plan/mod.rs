@@ -28,8 +28,12 @@ use bytes::{Peak, Sizes, Surroundings, Width};
 pub use remedies::{Refusal, size};
 use shapes::{Length, Shapes};
 
+/// The largest micro-batch that is chosen: a larger one is no faster.
+pub const MOST_MICRO_BATCH_TOKENS: usize = 4096;
+
 /// Sizes of micro-batches that are tried, from the one that is best when there is room.
-const MICRO_BATCH_TOKENS: [usize; 14] = [4096, 3072, 2048, 1536, 1024, 768, 512, 384, 256, 192, 128, 96, 64, 32];
+const MICRO_BATCH_TOKENS: [usize; 14] =
+    [MOST_MICRO_BATCH_TOKENS, 3072, 2048, 1536, 1024, 768, 512, 384, 256, 192, 128, 96, 64, 32];
 
 /// A micro-batch costs as much as its tokens and this many more: weights are packed, and read, once per micro-batch.
 const TOKENS_OF_A_MICRO_BATCH: usize = 64;
@@ -199,7 +203,7 @@ fn token_choices(question: &Question) -> Vec<Option<usize>> {
         MicroBatchTokens::Auto => {
             let longest = longest(question.train).tokens;
             let mut choices: Vec<usize> = MICRO_BATCH_TOKENS.into_iter().filter(|&tokens| tokens > longest).collect();
-            choices.push(longest.min(MICRO_BATCH_TOKENS[0]).max(1));
+            choices.push(longest.min(MOST_MICRO_BATCH_TOKENS).max(1));
             choices.into_iter().map(Some).collect()
         }
     }
