@@ -145,7 +145,9 @@ fn ten_steps_do_not_depend_on_how_a_batch_is_cut() {
         for packing in [ONE_BY_ONE, PADDED] {
             assert_equal(&loaded, &Way { packing, ..Way::usual(&Reference) });
         }
-        assert_equal(&loaded, &Way { save: SavePolicy::Recompute, ..Way::usual(&Reference) });
+        for save in [SavePolicy::Recompute, SavePolicy::RecomputeLowest(1)] {
+            assert_equal(&loaded, &Way { save, ..Way::usual(&Reference) });
+        }
     }
 }
 

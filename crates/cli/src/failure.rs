@@ -17,6 +17,8 @@ use crate::paint::{Ink, Line, printable};
 pub(crate) const FAILED: u8 = 1;
 /// Exit code: the command line or the configuration is wrong.
 pub(crate) const USAGE: u8 = 2;
+/// Exit code: a gate refused.
+pub(crate) const REFUSED: u8 = 3;
 
 /// Why a command ends without its result.
 #[derive(Debug)]

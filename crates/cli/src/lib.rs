@@ -32,6 +32,7 @@ Results go to stdout, progress to stderr. FT_CPU=avx512|avx2|portable chooses th
 enum Command {
     Quickstart(commands::quickstart::Args),
     Init(commands::init::Args),
+    Plan(commands::plan::Args),
     Train(commands::train::Args),
     Resume(commands::resume::Args),
     Generate(commands::generate::Args),
@@ -46,6 +47,7 @@ pub fn main() -> ExitCode {
     let done = match command {
         Command::Quickstart(args) => commands::quickstart::run(&args),
         Command::Init(args) => commands::init::run(&args),
+        Command::Plan(args) => commands::plan::run(&args),
         Command::Train(args) => commands::train::run(&args),
         Command::Resume(args) => commands::resume::run(&args),
         Command::Generate(args) => commands::generate::run(&args),

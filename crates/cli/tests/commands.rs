@@ -16,7 +16,7 @@ fn the_version_and_the_help_are_results() {
     let said = ft(scratch.path(), &["--version"]).done();
     assert_eq!(said.stdout, format!("ft {}\n", env!("CARGO_PKG_VERSION")));
     let said = ft(scratch.path(), &["--help"]).done();
-    for command in ["quickstart", "init", "train", "resume", "generate", "data", "schema", "75 interrupted"] {
+    for command in ["quickstart", "init", "plan", "train", "resume", "generate", "data", "schema", "75 interrupted"] {
         assert!(said.stdout.contains(command), "{command}");
     }
 }

@@ -20,6 +20,7 @@
 
 mod check;
 mod error;
+mod hardware;
 mod init;
 mod layers;
 mod nearest;
@@ -34,6 +35,7 @@ use std::path::Path;
 use serde_json::Value;
 
 pub use error::{ConfigError, Origin, Problem};
+pub use hardware::{Activations, MemorySize, MicroBatchTokens};
 pub use init::init_template;
 pub use layers::{PRESETS, Preset, environment, environment_name};
 pub use schema::json_schema;
@@ -42,9 +44,8 @@ pub use sections::{
     LoggingConfig, ModelConfig, TrainingConfig,
 };
 pub use values::{
-    Activations, AdapterMethod, BackendChoice, BuiltinTemplate, ChatTemplate, CompletionStyle, DataFormat, Date,
-    Display, Layers, Layout, Objective, Overlong, Schedule, TargetModule, TargetModules, TemplateDate, TrainOn,
-    Untrained,
+    AdapterMethod, BackendChoice, BuiltinTemplate, ChatTemplate, CompletionStyle, DataFormat, Date, Display, Layers,
+    Layout, Objective, Overlong, Schedule, TargetModule, TargetModules, TemplateDate, TrainOn, Untrained,
 };
 
 use layers::{Files, PATH_KEYS};

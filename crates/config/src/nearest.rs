@@ -6,7 +6,7 @@ use crate::schema;
 
 /// What keys are called elsewhere (TRL, PEFT, axolotl, mlx-lm), and their full names here. Spelling distance does not
 /// lead from the one to the other.
-const ELSEWHERE: [(&str, &str); 34] = [
+const ELSEWHERE: [(&str, &str); 38] = [
     ("base_model", "model.path"),
     ("model_name_or_path", "model.path"),
     ("chat_template_path", "model.chat_template"),
@@ -32,7 +32,11 @@ const ELSEWHERE: [(&str, &str); 34] = [
     ("per_device_train_batch_size", "training.batch_size"),
     ("gradient_accumulation_steps", "hardware.micro_batch_tokens"),
     ("micro_batch_size", "hardware.micro_batch_examples"),
+    ("max_memory", "hardware.memory_budget"),
+    ("memory_limit", "hardware.memory_budget"),
     ("gradient_checkpointing", "hardware.activations"),
+    ("activation_checkpointing", "hardware.activations"),
+    ("use_gradient_checkpointing", "hardware.activations"),
     ("grad_checkpoint", "hardware.activations"),
     ("gradient_clipping", "training.max_grad_norm"),
     ("label_smoothing_factor", "training.label_smoothing"),

@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::hardware::{Activations, MemorySize, MicroBatchTokens};
 use crate::values::{
-    Activations, AdapterMethod, BackendChoice, ChatTemplate, CompletionStyle, DataFormat, Display, Layers, Layout,
-    Objective, OneOrMany, Overlong, Schedule, TargetModules, TemplateDate, TrainOn, Untrained, one_or_many,
+    AdapterMethod, BackendChoice, ChatTemplate, CompletionStyle, DataFormat, Display, Layers, Layout, Objective,
+    OneOrMany, Overlong, Schedule, TargetModules, TemplateDate, TrainOn, Untrained, one_or_many,
 };
 
 /// One fine-tuning run, fully resolved: what `ft.yaml`, its parents, the environment and `--set` came to.
@@ -320,9 +321,13 @@ pub struct HardwareConfig {
     /// Number of threads. null takes all cores.
     #[schemars(range(min = 1, max = 4096))]
     pub threads: Option<usize>,
-    /// The most tokens that are in memory at once. An example longer than this is computed alone. null sets no limit.
-    #[schemars(range(min = 1, max = 16777216))]
-    pub micro_batch_tokens: Option<usize>,
+    /// The most memory that training may take, frozen weights included. A run that cannot fit is refused before
+    /// anything is loaded. null takes nine tenths of what is available when the run starts, and leaves at least 256 MiB.
+    #[schemars(schema_with = "crate::hardware::memory_size_schema")]
+    pub memory_budget: Option<MemorySize>,
+    /// The most tokens that are in memory at once: a micro-batch. An example longer than this is computed alone. auto
+    /// takes up to 4096, as `memory_budget` allows. null sets no limit.
+    pub micro_batch_tokens: MicroBatchTokens,
     /// The most examples that are in memory at once. null sets no limit.
     #[schemars(range(min = 1, max = 1048576))]
     pub micro_batch_examples: Option<usize>,
@@ -337,10 +342,11 @@ impl Default for HardwareConfig {
         Self {
             backend: BackendChoice::Auto,
             threads: None,
-            micro_batch_tokens: Some(4096),
+            memory_budget: None,
+            micro_batch_tokens: MicroBatchTokens::Auto,
             micro_batch_examples: None,
             layout: Layout::Packed,
-            activations: Activations::Keep,
+            activations: Activations::Auto,
         }
     }
 }

@@ -132,16 +132,6 @@ choices! {
 }
 
 choices! {
-    /// What the forward pass leaves for the backward pass.
-    Activations {
-        /// all that is costly to compute again
-        Keep,
-        /// layer inputs only: less memory, about a third more time
-        Recompute,
-    }
-}
-
-choices! {
     /// What is shown while the run goes on.
     Display {
         /// live on a terminal, else plain

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use attune_config::{
     Activations, AdapterConfig, BackendChoice, BuiltinTemplate, ChatTemplate, CheckpointConfig, CompletionStyle,
     Config, DataConfig, DataFormat, Date, Display, EarlyStopping, EvaluationConfig, HardwareConfig, Layers, Layout,
-    LoggingConfig, ModelConfig, Overlong, Schedule, TargetModule, TargetModules, TemplateDate, TrainOn, TrainingConfig,
-    Untrained,
+    LoggingConfig, MemorySize, MicroBatchTokens, ModelConfig, Overlong, Schedule, TargetModule, TargetModules,
+    TemplateDate, TrainOn, TrainingConfig, Untrained,
 };
 use proptest::option;
 use proptest::prelude::*;
@@ -200,20 +200,29 @@ fn hardware() -> impl Strategy<Value = HardwareConfig> {
     (
         select(vec![BackendChoice::Auto, BackendChoice::Cpu, BackendChoice::Reference]),
         option::of(1..64usize),
-        option::of(1..10_000usize),
+        option::of(1..9_000_000_000_000_000u64),
+        option::of(option::of(1..10_000usize)),
         option::of(1..64usize),
         any::<bool>(),
-        any::<bool>(),
+        0..6usize,
     )
-        .prop_map(|(backend, threads, micro_batch_tokens, micro_batch_examples, padded, recompute)| {
-            HardwareConfig {
-                backend,
-                threads,
-                micro_batch_tokens,
-                micro_batch_examples,
-                layout: if padded { Layout::Padded } else { Layout::Packed },
-                activations: if recompute { Activations::Recompute } else { Activations::Keep },
-            }
+        .prop_map(|(backend, threads, budget, tokens, micro_batch_examples, padded, recompute)| HardwareConfig {
+            backend,
+            threads,
+            memory_budget: budget.map(MemorySize::new),
+            micro_batch_tokens: match tokens {
+                None => MicroBatchTokens::Auto,
+                Some(None) => MicroBatchTokens::Unlimited,
+                Some(Some(tokens)) => MicroBatchTokens::Tokens(tokens),
+            },
+            micro_batch_examples,
+            layout: if padded { Layout::Padded } else { Layout::Packed },
+            activations: match recompute {
+                0 => Activations::Auto,
+                1 => Activations::Keep,
+                2 => Activations::Recompute,
+                layers => Activations::RecomputeLayers(layers),
+            },
         })
 }
 

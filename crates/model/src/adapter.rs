@@ -100,8 +100,11 @@ impl Adapter {
         Ok(adapter)
     }
 
-    /// All matrices zero: the frame that [`Adapter::init`] and the readers fill.
-    pub(crate) fn shaped(model: &DecoderSpec, spec: &AdapterSpec) -> Result<Self, ModelError> {
+    /// All matrices zero: the frame that [`Adapter::init`] and the readers fill, and all that a plan needs.
+    ///
+    /// # Errors
+    /// As [`Adapter::init`].
+    pub fn shaped(model: &DecoderSpec, spec: &AdapterSpec) -> Result<Self, ModelError> {
         let layers = chosen_layers(model, &spec.layers)?;
         let linears: &[Linear] = match &spec.targets {
             Targets::AllLinear => &Linear::ALL,

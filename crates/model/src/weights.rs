@@ -2,15 +2,19 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use attune_compute::{DType, Weight};
-use attune_formats::tensors::{self, MappedTensor, WeightFolder};
+use attune_compute::{DType, Weight, rng};
+use attune_formats::tensors::{self, MappedTensor, Scan, WeightFolder};
 
 use crate::error::ModelError;
 use crate::spec::{DecoderSpec, Linear};
 
 const EMBEDDING: &str = "model.embed_tokens.weight";
 const HEAD: &str = "lm_head.weight";
+
+/// Values of [`BaseModel::made_up`] before they repeat: not a multiple of any matrix's row.
+const MADE_UP_PATTERN: usize = 65_537;
 
 /// One linear: frozen weight and bias.
 #[derive(Debug)]
@@ -48,7 +52,8 @@ pub struct BaseModel {
     /// Output projection `[v, c]`; the embedding itself when tied.
     pub head: Weight,
     dir: PathBuf,
-    folder: WeightFolder,
+    /// `None`: the weights are made up.
+    folder: Option<WeightFolder>,
 }
 
 impl BaseModel {
@@ -76,8 +81,55 @@ impl BaseModel {
             reader.matrix(HEAD, spec.vocabulary, spec.hidden)?
         };
         reader.refuse_unexpected()?;
-        let folder = reader.folder;
+        let folder = Some(reader.folder);
         Ok(Self { spec, embedding, layers, final_norm, head, dir: dir.to_path_buf(), folder })
+    }
+
+    /// A model of that spec with small made-up weights, to measure how fast a machine is. All layers share the bytes of
+    /// one, and the head those of the embedding.
+    pub fn made_up(spec: &DecoderSpec, dtype: DType) -> Self {
+        let shapes: Vec<(usize, usize)> = Linear::ALL.iter().map(|&linear| spec.linear_shape(linear)).collect();
+        let of_layer: usize = shapes.iter().map(|(rows, cols)| rows * cols).sum();
+        let values = of_layer + spec.vocabulary * spec.hidden;
+        let pattern: Vec<f32> =
+            (0..MADE_UP_PATTERN as u64).map(|i| 0.04 * rng::uniform_f32(rng::mix(i)) - 0.02).collect();
+        let pattern = Weight::from_f32_as(dtype, 1, pattern.len(), &pattern);
+        let mut bytes = Vec::with_capacity(values * dtype.size_bytes() + pattern.bytes().len());
+        while bytes.len() < values * dtype.size_bytes() {
+            bytes.extend_from_slice(pattern.bytes());
+        }
+        let memory: Arc<dyn AsRef<[u8]> + Send + Sync> = Arc::new(bytes);
+        let mut start = 0;
+        let mut take = |(rows, cols): (usize, usize)| {
+            let end = start + rows * cols * dtype.size_bytes();
+            Weight::new(dtype, rows, cols, Arc::clone(&memory), std::mem::replace(&mut start, end)..end)
+        };
+        let weights: Vec<Weight> = shapes.iter().map(|&shape| take(shape)).collect();
+        let embedding = take((spec.vocabulary, spec.hidden));
+        let layer = |_| LayerWeights {
+            attention_norm: vec![1.0; spec.hidden],
+            mlp_norm: vec![1.0; spec.hidden],
+            qk_norms: spec.qk_norm.then(|| (vec![1.0; spec.head_dim], vec![1.0; spec.head_dim])),
+            linears: std::array::from_fn(|i| FrozenLinear {
+                weight: weights[i].clone(),
+                bias: spec.has_bias(Linear::ALL[i]).then(|| vec![0.0; shapes[i].0]),
+            }),
+        };
+        Self {
+            spec: spec.clone(),
+            head: embedding.clone(),
+            embedding,
+            layers: (0..spec.layers).map(layer).collect(),
+            final_norm: vec![1.0; spec.hidden],
+            dir: PathBuf::new(),
+            folder: None,
+        }
+    }
+
+    /// How the weights of the layers are stored; `F32` when not all in the same way.
+    pub fn dtype(&self) -> DType {
+        let first = self.linear_weights().next().map_or(DType::F32, Weight::dtype);
+        if self.linear_weights().all(|weight| weight.dtype() == first) { first } else { DType::F32 }
     }
 
     /// The folder the model came from.
@@ -90,25 +142,36 @@ impl BaseModel {
         self.layers.iter().flat_map(|layer| layer.linears.iter().map(|linear| &linear.weight))
     }
 
-    /// Reads every weight once and looks for NaNs and infinities.
+    /// Reads every weight once, on so many threads: the hashes of the weight files, and whether all values are finite.
+    /// [`BaseModel::check_finite`] names the one that is not.
+    pub fn scan(&self, threads: usize) -> Scan {
+        let nothing = || Scan { files: Vec::new(), all_finite: true, bytes: 0 };
+        self.folder.as_ref().map_or_else(nothing, |folder| folder.scan(threads))
+    }
+
+    /// Reads every weight and looks for NaNs and infinities.
     ///
     /// # Errors
     /// [`ModelError::NonFinite`] with the first bad element of the first bad tensor, by name.
     pub fn check_finite(&self) -> Result<(), ModelError> {
-        for name in self.folder.names() {
-            let tensor = self.folder.get(name)?;
+        for tensor in self.folder.iter().flat_map(WeightFolder::tensors) {
             if let Some(dtype) = storage_type(tensor)
                 && let Some(index) = first_non_finite(dtype, tensor.bytes())
             {
-                return Err(ModelError::NonFinite { dir: self.dir.clone(), name: name.to_string(), index });
+                return Err(ModelError::NonFinite { dir: self.dir.clone(), name: tensor.name.clone(), index });
             }
         }
         Ok(())
     }
 
-    /// The files that decide what the model computes: the weights and `config.json`.
-    pub fn files(&self) -> impl Iterator<Item = PathBuf> {
-        self.folder.files().chain([self.dir.join("config.json")])
+    /// Bytes of the weight files.
+    pub fn size_bytes(&self) -> u64 {
+        self.folder.as_ref().map_or(0, WeightFolder::size_bytes)
+    }
+
+    /// `config.json`, which decides what the model computes beside the weights.
+    pub fn config_file(&self) -> PathBuf {
+        self.dir.join("config.json")
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Instant;
 use attune_compute::cpu::Cpu;
 use attune_compute::cpu::peak::{self, Peak};
 use attune_compute::{Backend, rng};
-use attune_config::{Config, HardwareConfig};
+use attune_config::Config;
 use attune_data::RowOrigin;
 use attune_model::operations::{TrainingOperations, training_operations};
 use attune_model::{Adapter, BaseModel, Decoder, DecoderSpec, SavePolicy};
@@ -20,6 +20,7 @@ use crate::error::TrainError;
 use crate::examples::Example;
 use crate::inputs::adapter_spec;
 use crate::memory::peak_memory_bytes;
+use crate::memory_plan::MOST_MICRO_BATCH_TOKENS;
 use crate::objective::Sft;
 use crate::optimizer::AdamWSettings;
 use crate::plan::{Layout, Packing};
@@ -211,11 +212,7 @@ fn engine(decoder: Decoder<'_>) -> Engine<'_> {
     Engine {
         decoder,
         objective: &Sft,
-        packing: Packing {
-            layout: Layout::Packed,
-            max_tokens: HardwareConfig::default().micro_batch_tokens,
-            max_examples: None,
-        },
+        packing: Packing { layout: Layout::Packed, max_tokens: Some(MOST_MICRO_BATCH_TOKENS), max_examples: None },
         save: SavePolicy::Keep,
         label_smoothing: 0.0,
         max_grad_norm: training.max_grad_norm,

@@ -12,6 +12,8 @@ use attune_formats::tensors::TensorError;
 use attune_model::ModelError;
 use attune_text::TextError;
 
+use crate::memory_plan::Refusal;
+
 /// How many rows an error lists before it only counts.
 const LISTED_ROWS: usize = 10;
 
@@ -194,6 +196,9 @@ pub enum TrainError {
         /// How many checkpoints that is.
         checkpoints: u64,
     },
+    /// The run takes more memory than it may.
+    #[error("{0}")]
+    DoesNotFit(Box<Refusal>),
     /// SIGINT or SIGTERM; a checkpoint was written.
     #[error("interrupted after step {step}; everything up to there is saved")]
     Interrupted {
@@ -209,6 +214,7 @@ impl TrainError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Setting { .. } | Self::RunExists { .. } | Self::NotARun { .. } => 2,
+            Self::DoesNotFit(_) => 2,
             Self::Data(DataError::NoFiles | DataError::NotFound { .. } | DataError::SameFileTwice { .. }) => 2,
             Self::Model(ModelError::AdapterSpec { .. } | ModelError::NoModuleMatched { .. }) => 2,
             Self::Compute(_) => 2,
@@ -271,6 +277,7 @@ impl TrainError {
             ),
             Self::NoWholeCheckpoint { .. } => "the files were changed or damaged; start a new run".into(),
             Self::DiskSpace { .. } => "free some space, choose another logging.dir, or lower checkpoint.keep".into(),
+            Self::DoesNotFit(refusal) => refusal.hint(),
             Self::Interrupted { run_dir, .. } => format!("continue with `ft resume {}`", run_dir.display()),
         })
     }

@@ -15,7 +15,7 @@ use crate::examples::{Example, as_conversation, writes_chat};
 use crate::plan::{Packing, cut};
 
 /// Examples that are cut into micro-batches at once: bounds memory, not the size of a micro-batch.
-const EXAMPLES_AT_ONCE: usize = 64;
+pub(crate) const EXAMPLES_AT_ONCE: usize = 64;
 
 /// Mean negative log-probability of all trained tokens of a set.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -6,6 +6,9 @@ use attune_data::RowOrigin;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::examples::EncodeReport;
+use crate::memory_plan::budget::Budget;
+use crate::memory_plan::bytes::Peak;
+use crate::memory_plan::{Choice, MemoryPlan};
 
 /// Watches a run. Called on the thread that trains, between steps: answer quickly.
 pub trait Observer {
@@ -28,6 +31,8 @@ impl Observer for Silent {
 pub enum Event {
     /// A data set was read and tokenised.
     DataRead(DataRead),
+    /// The work was laid out for the memory there is.
+    Planned(Planned),
     /// Training begins or goes on.
     Started(Started),
     /// A step updated the adapter.
@@ -92,6 +97,37 @@ pub struct DataFile {
     pub form: String,
     /// Its rows.
     pub rows: usize,
+}
+
+/// How the work is laid out, and what it will take.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Planned {
+    /// The predicted most memory that the process will hold.
+    pub peak_bytes: u64,
+    /// What that is made of.
+    pub parts: Peak,
+    /// The most memory it may take.
+    pub budget: Budget,
+    /// The layout.
+    pub policy: Choice,
+    /// Layers that a gradient passes: of these `policy.recomputed_layers` are run again.
+    pub trained_layers: usize,
+    /// Whether it fits.
+    pub fits: bool,
+}
+
+impl Planned {
+    /// What a plan chose.
+    pub fn new(plan: &MemoryPlan) -> Self {
+        Self {
+            peak_bytes: plan.chosen.peak.total_bytes(),
+            parts: plan.chosen.peak,
+            budget: plan.budget,
+            policy: plan.chosen.choice,
+            trained_layers: plan.trained_layers,
+            fits: plan.fits(),
+        }
+    }
 }
 
 /// Training begins or goes on.

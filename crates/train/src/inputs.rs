@@ -8,15 +8,41 @@ use attune_compute::cpu::Cpu;
 use attune_compute::reference::Reference;
 use attune_config::{AdapterConfig, BackendChoice, Config, DataFormat, Layers, TargetModules, TemplateDate};
 use attune_data::{DataSet, FileReport, FormatChoice, Row, split_validation};
-use attune_model::{Adapter, AdapterSpec, BaseModel, LayerChoice, Linear, Targets};
+use attune_model::{Adapter, AdapterSpec, BaseModel, DecoderSpec, LayerChoice, Linear, Targets};
 use attune_text::{LoadOptions, TextModel, TrainOn};
 use serde_json::Value;
 
 use crate::error::TrainError;
 use crate::evaluate::{SamplePrompt, sample_prompts};
-use crate::events::{DataFile, DataRead, Event};
+use crate::events::{DataFile, DataRead, Event, Planned};
 use crate::examples::{EncodeOptions, Example, encode_rows};
+use crate::memory::resident_memory_bytes;
+use crate::memory_plan::budget::Budget;
+use crate::memory_plan::bytes::Surroundings;
+use crate::memory_plan::shapes::lengths;
+use crate::memory_plan::{MemoryPlan, Question};
+use crate::plan::Layout;
 use crate::run_dir::{HashedFile, Identity};
+
+/// Everything that is cheap to read: all of it is checked, and the plan made, before a weight is looked at.
+pub struct Prepared {
+    /// Tokenizer and chat template.
+    pub text: TextModel,
+    /// Headers of the frozen weights.
+    pub base: BaseModel,
+    /// Where it computes.
+    pub backend: Box<dyn Backend>,
+    /// Training examples.
+    pub train: Vec<Example>,
+    /// Validation examples; may be none.
+    pub validation: Vec<Example>,
+    /// Prompts that are continued beside each evaluation.
+    pub prompts: Vec<SamplePrompt>,
+    /// What the run will take, and how it is laid out.
+    pub plan: MemoryPlan,
+    train_files: Vec<DataFile>,
+    validation_files: Vec<DataFile>,
+}
 
 /// What a run works with.
 pub struct Inputs {
@@ -32,16 +58,20 @@ pub struct Inputs {
     pub validation: Vec<Example>,
     /// Prompts that are continued beside each evaluation.
     pub prompts: Vec<SamplePrompt>,
+    /// What the run will take, and how it is laid out.
+    pub plan: MemoryPlan,
     /// Hashes of all of it.
     pub identity: Identity,
 }
 
-impl Inputs {
-    /// Reads and checks everything, the cheap things first. On resume, `before` is the identity when the run started.
+impl Prepared {
+    /// Reads and checks everything but the weights, and plans the run. On resume, `before` is the identity when the run
+    /// started.
     ///
     /// # Errors
-    /// When anything is missing, broken, does not fit together, would train wrongly, or changed since the run started.
-    pub fn load(
+    /// When anything is missing, broken, does not fit together or would train wrongly, or data changed since the run
+    /// started. A run that does not fit into the memory is none: [`MemoryPlan::fits`] says so.
+    pub fn read(
         config: &Config,
         before: Option<&Identity>,
         emit: &mut dyn FnMut(Event) -> Result<(), TrainError>,
@@ -85,11 +115,48 @@ impl Inputs {
             emit(Event::Warning { message })?;
         }
 
+        let plan = plan_memory(config, (&base, backend.as_ref()), (&train, &validation), &prompts)?;
+        let Data { train_files, validation_files, .. } = data;
+        Ok(Self { text, base, backend, train, validation, prompts, plan, train_files, validation_files })
+    }
+}
+
+impl Inputs {
+    /// Reads and checks everything, the cheap things first. On resume, `before` is the identity when the run started.
+    ///
+    /// # Errors
+    /// As [`Prepared::read`]; when a new run does not fit into the memory; when a weight is not finite, or anything
+    /// changed since the run started.
+    pub fn load(
+        config: &Config,
+        before: Option<&Identity>,
+        emit: &mut dyn FnMut(Event) -> Result<(), TrainError>,
+    ) -> Result<Self, TrainError> {
+        let prepared = Prepared::read(config, before, emit)?;
+        match &prepared.plan.refusal {
+            None => {}
+            Some(refusal) if before.is_none() => return Err(TrainError::DoesNotFit(Box::new(refusal.clone()))),
+            // It fitted when it started, and must be laid out as it was; what is available now may grow meanwhile.
+            Some(refusal) => emit(Event::Warning { message: refusal.to_string() })?,
+        }
+        emit(Event::Planned(Planned::new(&prepared.plan)))?;
+        Self::with_weights(prepared, config, before)
+    }
+
+    /// Reads every weight once: hashes the files, and looks for values that are not finite.
+    ///
+    /// # Errors
+    /// When a weight is not finite, or anything changed since the run started.
+    pub fn with_weights(prepared: Prepared, config: &Config, before: Option<&Identity>) -> Result<Self, TrainError> {
+        let Prepared { text, base, backend, train, validation, prompts, plan, train_files, validation_files } =
+            prepared;
+        let scan = base.scan(threads(config));
+        let weights = scan.files.into_iter().map(|(path, blake3)| Ok(HashedFile { path, blake3 }));
         let identity = Identity {
-            base: hash_all(base.files())?,
+            base: weights.chain([HashedFile::read(&base.config_file())]).collect::<Result<_, _>>()?,
             text: text.identity(),
-            train: data.train_files,
-            validation: data.validation_files,
+            train: train_files,
+            validation: validation_files,
             init_from: match &config.adapter.init_from {
                 Some(dir) => hash_all([dir.join("adapter_config.json"), dir.join("adapter_model.safetensors")])?,
                 None => Vec::new(),
@@ -99,15 +166,16 @@ impl Inputs {
         if let Some(before) = before {
             identity.check_unchanged(before)?;
         }
-        base.check_finite()?;
-        Ok(Self { text, base, backend, train, validation, prompts, identity })
+        if !scan.all_finite {
+            // Names the tensor and the element.
+            base.check_finite()?;
+        }
+        Ok(Self { text, base, backend, train, validation, prompts, plan, identity })
     }
 
     /// Positions that the decoder needs: the longest example, or the longest sample with its prompt.
     pub fn longest_sequence(&self, config: &Config) -> usize {
-        let examples = self.train.iter().chain(&self.validation).map(|example| example.ids.len());
-        let samples = self.prompts.iter().map(|prompt| prompt.ids.len() + config.evaluation.sample_max_tokens);
-        examples.chain(samples).max().unwrap_or(0).min(self.base.spec.max_positions)
+        longest_sequence(config, &self.base, (&self.train, &self.validation), &self.prompts)
     }
 
     /// The adapter before the first step: fresh, or `adapter.init_from`.
@@ -122,18 +190,78 @@ impl Inputs {
         let Some(dir) = &settings.init_from else {
             return Ok(Adapter::init(model, &adapter_spec(config), config.training.seed)?);
         };
-        let mut given = Adapter::from_peft(model, dir)?;
-        given.spec.dropout = settings.dropout as f32;
-        let silent = AdapterConfig {
-            dropout: settings.dropout,
-            init_from: settings.init_from.clone(),
-            ..AdapterConfig::default()
-        };
-        if *settings != silent {
-            refuse_other_shape(&given, &Adapter::init(model, &adapter_spec(config), config.training.seed)?, dir)?;
-        }
-        Ok(given)
+        given_adapter(config, model, dir)
     }
+}
+
+fn given_adapter(config: &Config, model: &DecoderSpec, dir: &Path) -> Result<Adapter, TrainError> {
+    let settings = &config.adapter;
+    let mut given = Adapter::from_peft(model, dir)?;
+    given.spec.dropout = settings.dropout as f32;
+    let silent =
+        AdapterConfig { dropout: settings.dropout, init_from: settings.init_from.clone(), ..AdapterConfig::default() };
+    if *settings != silent {
+        refuse_other_shape(&given, &Adapter::shaped(model, &adapter_spec(config))?, dir)?;
+    }
+    Ok(given)
+}
+
+fn longest_sequence(
+    config: &Config,
+    base: &BaseModel,
+    (train, validation): (&[Example], &[Example]),
+    prompts: &[SamplePrompt],
+) -> usize {
+    let examples = train.iter().chain(validation).map(|example| example.ids.len());
+    let samples = prompts.iter().map(|prompt| prompt.ids.len() + config.evaluation.sample_max_tokens);
+    examples.chain(samples).max().unwrap_or(0).min(base.spec.max_positions)
+}
+
+/// The adapter before the first step, where it is fresh without its values.
+///
+/// # Errors
+/// As [`Inputs::initial_adapter`].
+pub fn planned_adapter(config: &Config, spec: &DecoderSpec) -> Result<Adapter, TrainError> {
+    match &config.adapter.init_from {
+        Some(dir) => given_adapter(config, spec, dir),
+        None => Ok(Adapter::shaped(spec, &adapter_spec(config))?),
+    }
+}
+
+/// What the run will take. The adapter's values are not needed yet, only its shape.
+fn plan_memory(
+    config: &Config,
+    (base, backend): (&BaseModel, &dyn Backend),
+    (train, validation): (&[Example], &[Example]),
+    prompts: &[SamplePrompt],
+) -> Result<MemoryPlan, TrainError> {
+    let adapter = planned_adapter(config, &base.spec)?;
+    let held_bytes = resident_memory_bytes().unwrap_or(0);
+    let positions = longest_sequence(config, base, (train, validation), prompts);
+    let longest_prompt = prompts.iter().map(|prompt| prompt.ids.len()).max().unwrap_or(0);
+    let most_generated = if prompts.is_empty() { 0 } else { config.evaluation.sample_max_tokens };
+    Ok(MemoryPlan::new(&Question {
+        config,
+        spec: &base.spec,
+        adapter: &adapter,
+        surroundings: Surroundings {
+            activation_bytes: backend.activation_dtype(base.dtype()).size_bytes(),
+            weights_bytes: base.size_bytes(),
+            program_bytes: held_bytes,
+            threads: threads(config),
+            positions,
+            cache_positions: (longest_prompt + most_generated).min(positions),
+        },
+        train: &lengths(train),
+        validation: &lengths(validation),
+        longest_prompt,
+        layout: match config.hardware.layout {
+            attune_config::Layout::Packed => Layout::Packed,
+            // The id of the filling does not matter here.
+            attune_config::Layout::Padded => Layout::Padded { pad_id: 0 },
+        },
+        budget: Budget::new(config.hardware.memory_budget, held_bytes),
+    }))
 }
 
 fn refuse_other_shape(given: &Adapter, wanted: &Adapter, dir: &Path) -> Result<(), TrainError> {
@@ -204,8 +332,13 @@ fn encode_options(config: &Config, base: &BaseModel) -> EncodeOptions {
         overlong: config.data.overlong,
         untrained: config.data.untrained,
         embedding_rows: base.spec.vocabulary,
-        threads: config.hardware.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
+        threads: threads(config),
     }
+}
+
+/// `hardware.threads`, or as many as there are cores.
+fn threads(config: &Config) -> usize {
+    config.hardware.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// What the configuration asks for, in the words of the model room.
@@ -300,7 +433,6 @@ fn check_data_unchanged(before: &Identity) -> Result<(), TrainError> {
     Ok(())
 }
 
-/// `config.json` and the files that hold the weights.
 fn hash_all(paths: impl IntoIterator<Item = PathBuf>) -> Result<Vec<HashedFile>, TrainError> {
     paths.into_iter().map(|path| HashedFile::read(&path)).collect()
 }

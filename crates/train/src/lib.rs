@@ -19,6 +19,7 @@
 //! - [`run`] trains what a [`Job`] says and leaves a run folder; an [`Observer`] watches.
 //! - [`step::train_step`] is one optimizer step and takes the learning rate as an argument: comparisons with other
 //!   implementations use it directly.
+//! - [`memory_plan`] predicts memory and time before anything is loaded, and lays the work out to fit a budget.
 //! - [`plan`] decides which examples make which step, and how a step is cut into micro-batches.
 //!
 //! The same configuration, data and seed give the same adapter bytes for any number of threads and any interruption:
@@ -33,6 +34,7 @@ pub mod events;
 pub mod examples;
 pub mod inputs;
 mod memory;
+pub mod memory_plan;
 pub mod objective;
 pub mod optimizer;
 pub mod plan;
@@ -43,5 +45,6 @@ pub mod step;
 
 pub use error::TrainError;
 pub use events::{Event, Observer, Silent, StepMetrics, Summary};
-pub use memory::peak_memory_bytes;
+pub use memory::{peak_memory_bytes, resident_memory_bytes};
+pub use memory_plan::MemoryPlan;
 pub use run::{Job, run};

@@ -15,16 +15,21 @@ pub fn peak_memory_bytes() -> Option<u64> {
     Some(PEAK.fetch_max(now, Ordering::Relaxed).max(now))
 }
 
+/// The memory that the process holds now, in bytes; `None` where the system does not tell.
+pub fn resident_memory_bytes() -> Option<u64> {
+    Some(memory_stats::memory_stats()?.physical_mem as u64)
+}
+
 fn linux_high_water_mark() -> Option<u64> {
     if !cfg!(target_os = "linux") {
         return None;
     }
-    parse_high_water_mark(&std::fs::read_to_string("/proc/self/status").ok()?)
+    kibibytes_of(&std::fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
 }
 
-/// The line `VmHWM:    1234 kB`.
-fn parse_high_water_mark(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+/// The line `NAME    1234 kB` of the system's reports, in bytes.
+pub(crate) fn kibibytes_of(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes * 1024)
 }
@@ -35,9 +40,9 @@ mod tests {
 
     #[test]
     fn the_high_water_mark_is_read_in_bytes() {
-        assert_eq!(parse_high_water_mark("Name:\tft\nVmHWM:\t    1234 kB\nVmRSS:\t 99 kB\n"), Some(1234 * 1024));
-        assert_eq!(parse_high_water_mark("Name:\tft\n"), None);
-        assert_eq!(parse_high_water_mark("VmHWM:\t many kB\n"), None);
+        assert_eq!(kibibytes_of("Name:\tft\nVmHWM:\t    1234 kB\nVmRSS:\t 99 kB\n", "VmHWM:"), Some(1234 * 1024));
+        assert_eq!(kibibytes_of("Name:\tft\n", "VmHWM:"), None);
+        assert_eq!(kibibytes_of("VmHWM:\t many kB\n", "VmHWM:"), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! example and the position, never the place in a packed batch.
 
 use attune_compute::rng;
+use attune_config::TrainingConfig;
 use attune_model::{PackedBatch, Target};
 
 use crate::examples::Example;
@@ -43,6 +44,11 @@ impl BatchPlan {
     /// Steps of one epoch.
     pub fn steps_per_epoch(&self) -> u64 {
         self.examples.div_ceil(self.batch_size) as u64
+    }
+
+    /// Steps of the whole run: `training.steps`, or those of all epochs.
+    pub fn total_steps(&self, training: &TrainingConfig) -> u64 {
+        training.steps.map_or(training.epochs as u64 * self.steps_per_epoch(), |steps| steps as u64)
     }
 
     /// Epochs that lie behind after `steps` steps, as a fraction for display.
@@ -109,28 +115,39 @@ pub struct MicroBatch {
 
 /// Cuts the examples `indices` into micro-batches, in their order.
 pub fn cut(examples: &[Example], indices: &[usize], packing: &Packing) -> Vec<MicroBatch> {
+    let groups = group(&|index| examples[index].ids.len(), indices, packing);
+    groups.into_iter().map(|group| lay_out(examples, group, packing.layout)).collect()
+}
+
+/// Which examples make which micro-batch; `length` tells the tokens of an example.
+pub(crate) fn group(length: &dyn Fn(usize) -> usize, indices: &[usize], packing: &Packing) -> Vec<Vec<usize>> {
     let mut groups: Vec<Vec<usize>> = Vec::new();
-    let mut current: Vec<usize> = Vec::new();
+    let (mut current, mut tokens, mut longest) = (Vec::new(), 0, 0);
     for &index in indices {
-        current.push(index);
-        let too_many = packing.max_examples.is_some_and(|limit| current.len() > limit.max(1));
-        let too_long = packing.max_tokens.is_some_and(|limit| laid_out_tokens(examples, &current, packing) > limit);
-        if current.len() > 1 && (too_many || too_long) {
-            current.pop();
-            groups.push(std::mem::replace(&mut current, vec![index]));
+        let own = length(index);
+        let with_it = packing.layout.tokens(current.len() + 1, tokens + own, longest.max(own));
+        let too_many = packing.max_examples.is_some_and(|limit| current.len() >= limit.max(1));
+        let too_long = packing.max_tokens.is_some_and(|limit| with_it > limit);
+        if !current.is_empty() && (too_many || too_long) {
+            groups.push(std::mem::take(&mut current));
+            (tokens, longest) = (0, 0);
         }
+        current.push(index);
+        (tokens, longest) = (tokens + own, longest.max(own));
     }
     if !current.is_empty() {
         groups.push(current);
     }
-    groups.into_iter().map(|group| lay_out(examples, group, packing.layout)).collect()
+    groups
 }
 
-fn laid_out_tokens(examples: &[Example], group: &[usize], packing: &Packing) -> usize {
-    let lengths = group.iter().map(|&index| examples[index].ids.len());
-    match packing.layout {
-        Layout::Packed => lengths.sum(),
-        Layout::Padded { .. } => group.len() * lengths.max().unwrap_or(0),
+impl Layout {
+    /// Rows of so many examples that have so many tokens together and at most so many alone.
+    pub(crate) fn tokens(self, examples: usize, tokens: usize, longest: usize) -> usize {
+        match self {
+            Self::Packed => tokens,
+            Self::Padded { .. } => examples * longest,
+        }
     }
 }
 

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use attune_config::{Activations, Config, Date, TemplateDate};
+use attune_config::{Config, Date, TemplateDate};
 use attune_formats::files::{self, DirWriter};
-use attune_model::{Adapter, Decoder, SavePolicy};
+use attune_model::{Adapter, Decoder};
 use chrono::Datelike;
 
 use crate::checkpoint::{Checkpoint, Checkpoints, RunState};
@@ -84,6 +84,7 @@ fn run_new(job: Job, recorder: &mut Recorder, interrupt: &AtomicBool) -> Result<
     let inputs = Inputs::load(&config, None, &mut |event| recorder.emit(event))?;
     check_disk_space(&job.run_dir, &config, &inputs.initial_adapter(&config)?)?;
     // Nothing was written up to here: a run that cannot start leaves no trace.
+    let config = inputs.plan.fixed_in(config);
     let run_dir = RunDir::create(&job.run_dir)?;
     run_dir.write_config(&config)?;
     run_dir.write_record(&new_record(&run_dir, &inputs))?;
@@ -173,12 +174,7 @@ impl<'a, 'b> Run<'a, 'b> {
     ) -> Result<Self, TrainError> {
         let training = &config.training;
         let initial = inputs.initial_adapter(config)?;
-        let settings = AdamWSettings {
-            beta1: training.adam_beta1,
-            beta2: training.adam_beta2,
-            epsilon: training.adam_epsilon,
-            weight_decay: training.weight_decay,
-        };
+        let settings = optimizer_settings(config);
         let checkpoints = Checkpoints::new(run_dir.checkpoints_dir(), config.checkpoint.keep);
         files::create_dir_all(&run_dir.checkpoints_dir())?;
         let (found, damaged) = checkpoints.newest(run_dir.path(), &inputs.base.spec, &initial, settings)?;
@@ -197,7 +193,7 @@ impl<'a, 'b> Run<'a, 'b> {
         let (metrics, lines) = MetricsFile::open(run_dir.path(), state.reported_step())?;
 
         let plan = BatchPlan::new(training.seed, inputs.train.len(), training.batch_size, config.data.shuffle);
-        let total_steps = training.steps.map_or(training.epochs as u64 * plan.steps_per_epoch(), |steps| steps as u64);
+        let total_steps = plan.total_steps(training);
         recorder.emit(Event::Started(Started {
             run_dir: run_dir.path().into(),
             resumed: resume,
@@ -438,7 +434,22 @@ impl<'a, 'b> Run<'a, 'b> {
     }
 }
 
-fn engine<'a>(config: &'a Config, inputs: &'a Inputs) -> Result<Engine<'a>, TrainError> {
+fn optimizer_settings(config: &Config) -> AdamWSettings {
+    let training = &config.training;
+    AdamWSettings {
+        beta1: training.adam_beta1,
+        beta2: training.adam_beta2,
+        epsilon: training.adam_epsilon,
+        weight_decay: training.weight_decay,
+    }
+}
+
+/// The adapter before the first step, with fresh moments.
+pub(crate) fn fresh(config: &Config, inputs: &Inputs) -> Result<Trainable, TrainError> {
+    Ok(Trainable::new(inputs.initial_adapter(config)?, optimizer_settings(config)))
+}
+
+pub(crate) fn engine<'a>(config: &'a Config, inputs: &'a Inputs) -> Result<Engine<'a>, TrainError> {
     let layout = match config.hardware.layout {
         attune_config::Layout::Packed => Layout::Packed,
         attune_config::Layout::Padded => {
@@ -452,13 +463,10 @@ fn engine<'a>(config: &'a Config, inputs: &'a Inputs) -> Result<Engine<'a>, Trai
         },
         packing: Packing {
             layout,
-            max_tokens: config.hardware.micro_batch_tokens,
+            max_tokens: inputs.plan.chosen.choice.micro_batch_tokens,
             max_examples: config.hardware.micro_batch_examples,
         },
-        save: match config.hardware.activations {
-            Activations::Keep => SavePolicy::Keep,
-            Activations::Recompute => SavePolicy::Recompute,
-        },
+        save: inputs.plan.save_policy(),
         label_smoothing: config.training.label_smoothing as f32,
         max_grad_norm: config.training.max_grad_norm,
         seed: config.training.seed,

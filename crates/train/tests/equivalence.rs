@@ -7,7 +7,7 @@ mod common;
 
 use std::sync::atomic::AtomicBool;
 
-use attune_config::{Activations, BackendChoice, Config, Layout as LayoutChoice};
+use attune_config::{Activations, BackendChoice, Config, Layout as LayoutChoice, MicroBatchTokens};
 use attune_model::{Decoder, SavePolicy};
 use attune_train::inputs::Inputs;
 use attune_train::objective::{Objective, Score, Sft};
@@ -21,23 +21,28 @@ fn config(world: &World) -> Config {
     let mut config = world.config();
     config.training.batch_size = 8;
     config.training.steps = Some(4);
-    config.hardware.micro_batch_tokens = None;
+    config.hardware.micro_batch_tokens = MicroBatchTokens::Unlimited;
     config
 }
 
 type Change = fn(&mut Config);
 
 /// 1 x 8, 8 x 1, some of each, by tokens, padded, recomputed.
-const CUTS: [(&str, Change); 7] = [
+const CUTS: [(&str, Change); 9] = [
     ("8x1", |config| config.hardware.micro_batch_examples = Some(1)),
     ("3-3-2", |config| config.hardware.micro_batch_examples = Some(3)),
-    ("by-tokens", |config| config.hardware.micro_batch_tokens = Some(100)),
+    ("by-tokens", |config| config.hardware.micro_batch_tokens = MicroBatchTokens::Tokens(100)),
     ("padded", |config| config.hardware.layout = LayoutChoice::Padded),
     ("padded-by-3", |config| {
         config.hardware.layout = LayoutChoice::Padded;
         config.hardware.micro_batch_examples = Some(3);
     }),
     ("recompute", |config| config.hardware.activations = Activations::Recompute),
+    ("recompute-the-lower-layer", |config| config.hardware.activations = Activations::RecomputeLayers(1)),
+    ("recompute-the-lower-layer-by-tokens", |config| {
+        config.hardware.activations = Activations::RecomputeLayers(1);
+        config.hardware.micro_batch_tokens = MicroBatchTokens::Tokens(64);
+    }),
     ("recompute-8x1", |config| {
         config.hardware.activations = Activations::Recompute;
         config.hardware.micro_batch_examples = Some(1);
@@ -114,6 +119,31 @@ fn the_number_of_threads_does_not_change_a_bit() {
     }
     assert_eq!(world.adapter_bytes("one"), world.adapter_bytes("two"));
     assert_eq!(world.adapter_bytes("one"), world.adapter_bytes("three"));
+}
+
+#[test]
+fn what_is_kept_does_not_change_a_bit() {
+    let world = World::new();
+    let kinds = [
+        ("keep", Activations::Keep),
+        ("one", Activations::RecomputeLayers(1)),
+        ("more-than-there-are", Activations::RecomputeLayers(9)),
+        ("all", Activations::Recompute),
+        ("auto", Activations::Auto),
+    ];
+    for backend in [BackendChoice::Reference, BackendChoice::Cpu] {
+        for (name, activations) in kinds {
+            let mut config = config(&world);
+            config.hardware.backend = backend;
+            config.hardware.activations = activations;
+            config.adapter.dropout = 0.1;
+            world.train(config, &format!("{name}-{backend:?}")).unwrap();
+        }
+        let kept = world.adapter_bytes(&format!("keep-{backend:?}"));
+        for (name, _) in kinds {
+            assert!(kept == world.adapter_bytes(&format!("{name}-{backend:?}")), "{name} on {backend:?}");
+        }
+    }
 }
 
 /// The mistake that the comparison above is there to catch: each micro-batch divides by its own trained tokens, and the

@@ -4,6 +4,7 @@ pub(crate) mod bench;
 pub(crate) mod data;
 pub(crate) mod generate;
 pub(crate) mod init;
+pub(crate) mod plan;
 pub(crate) mod quickstart;
 pub(crate) mod resume;
 pub(crate) mod schema;

@@ -5,8 +5,8 @@
 //! panel by the same thread.
 
 mod chart;
-mod format;
-mod plain;
+pub(crate) mod format;
+pub(crate) mod plain;
 mod series;
 mod view;
 
@@ -128,6 +128,7 @@ impl Observer for Live {
         match event {
             Event::DataRead(read) => self.say(plain::data_read(read)),
             Event::Warning { message } => self.say([plain::warning(message)]),
+            Event::Planned(planned) => self.say([plain::planned(planned)]),
             Event::Started(started) => {
                 {
                     let mut state = self.shared.state();

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use attune_data::RowOrigin;
 use attune_train::events::{
-    Best, CheckpointSaved, DataRead, Evaluated, Sample, SkippedStep, Started, StepMetrics, Summary,
+    Best, CheckpointSaved, DataRead, Evaluated, Planned, Sample, SkippedStep, Started, StepMetrics, Summary,
 };
+use attune_train::memory_plan::Choice;
 
 use super::format::{bytes, duration, grouped, loss, rate, scientific};
 use super::view::{headline, plural};
@@ -49,6 +50,29 @@ pub(crate) fn data_read(read: &DataRead) -> Vec<Line> {
     }
     lines.push(text.into());
     lines
+}
+
+/// How the work is laid out.
+pub(crate) fn planned(planned: &Planned) -> Line {
+    let mut text = format!(": {} at most", bytes(planned.peak_bytes));
+    if let Some(budget) = planned.budget.bytes() {
+        text += &format!(" of {}", bytes(budget));
+    }
+    text += &format!(", {}", layout(&planned.policy, planned.trained_layers));
+    Line::new().with(Ink::Bold, "memory").with(Ink::Plain, text)
+}
+
+/// A layout of the work in words.
+pub(crate) fn layout(choice: &Choice, trained_layers: usize) -> String {
+    let micro_batches = match choice.micro_batch_tokens {
+        Some(tokens) => format!("micro-batches of up to {}", plural(tokens as u64, "token")),
+        None => "whole steps at once".into(),
+    };
+    match choice.recomputed_layers {
+        0 => format!("{micro_batches}, all activations kept"),
+        layers if layers >= trained_layers => format!("{micro_batches}, all layers run again"),
+        layers => format!("{micro_batches}, {layers} of {trained_layers} layers run again"),
+    }
 }
 
 /// Training begins.

@@ -19,9 +19,7 @@ const MAX_INDEX_BYTES: u64 = 100_000_000;
 #[derive(Debug)]
 pub struct WeightFolder {
     dir: PathBuf,
-    /// Names of the weight files.
-    files: BTreeSet<String>,
-    mapped: Mapped,
+    pub(super) mapped: Mapped,
 }
 
 /// What is used of `model.safetensors.index.json`.
@@ -39,8 +37,8 @@ impl WeightFolder {
     /// disagree.
     pub fn open(dir: &Path) -> Result<Self, TensorError> {
         // The order in which Transformers looks for them.
-        let (files, mapped) = if dir.join(SINGLE_FILE).exists() {
-            (BTreeSet::from([SINGLE_FILE.to_string()]), map_file(&dir.join(SINGLE_FILE))?)
+        let mapped = if dir.join(SINGLE_FILE).exists() {
+            map_file(&dir.join(SINGLE_FILE))?
         } else if dir.join(INDEX).exists() {
             map_shards(dir)?
         } else if let Some(file) = pickle_in(dir, "pytorch_model") {
@@ -48,7 +46,7 @@ impl WeightFolder {
         } else {
             return Err(TensorError::NoWeights { dir: dir.to_path_buf() });
         };
-        Ok(Self { dir: dir.to_path_buf(), files, mapped })
+        Ok(Self { dir: dir.to_path_buf(), mapped })
     }
 
     /// The folder.
@@ -68,7 +66,7 @@ impl WeightFolder {
 
     /// A tensor by name, or by the name of one that shares its values and is not stored (a tied embedding whose head is).
     pub fn find(&self, name: &str) -> Option<&MappedTensor> {
-        let Mapped { tensors, aliases } = &self.mapped;
+        let Mapped { tensors, aliases, .. } = &self.mapped;
         tensors.get(name).or_else(|| tensors.get(aliases.get(name)?))
     }
 
@@ -80,9 +78,14 @@ impl WeightFolder {
         self.find(name).ok_or_else(|| TensorError::Missing { dir: self.dir.clone(), name: name.to_string() })
     }
 
+    /// Bytes of all weight files.
+    pub fn size_bytes(&self) -> u64 {
+        self.mapped.files.iter().map(|file| (**file).as_ref().len() as u64).sum()
+    }
+
     /// Paths of the weight files, sorted.
     pub fn files(&self) -> impl Iterator<Item = PathBuf> {
-        self.files.iter().map(|name| self.dir.join(name))
+        self.mapped.files.iter().map(|file| file.path().to_path_buf())
     }
 }
 
@@ -93,6 +96,8 @@ pub(super) struct Mapped {
     /// Tensors that share their values with a stored one: safetensors' writer for PyTorch stores such values once and
     /// puts the other names into `__metadata__`. Names of tied heads and embeddings, as a rule.
     pub(super) aliases: BTreeMap<String, String>,
+    /// The files themselves, in the order of their names.
+    pub(super) files: Vec<Arc<MappedFile>>,
 }
 
 /// Maps one file.
@@ -105,11 +110,11 @@ pub(super) fn map_file(path: &Path) -> Result<Mapped, TensorError> {
     let tensors: BTreeMap<_, _> = entries.into_iter().map(tensor).collect();
     // Whatever else is in the metadata does not name a tensor.
     let aliases = metadata.into_iter().filter(|(_, stored)| tensors.contains_key(stored)).collect();
-    Ok(Mapped { tensors, aliases })
+    Ok(Mapped { tensors, aliases, files: vec![file] })
 }
 
 /// Maps the shards of the index; every tensor must be exactly where the index says.
-fn map_shards(dir: &Path) -> Result<(BTreeSet<String>, Mapped), TensorError> {
+fn map_shards(dir: &Path) -> Result<Mapped, TensorError> {
     let path = dir.join(INDEX);
     let bytes = read_limited(&path, MAX_INDEX_BYTES)?;
     let index: Index =
@@ -122,8 +127,9 @@ fn map_shards(dir: &Path) -> Result<(BTreeSet<String>, Mapped), TensorError> {
         if !is_plain_name(shard) {
             return Err(TensorError::ShardName { path, shard: shard.clone() });
         }
-        let Mapped { tensors, aliases } = map_file(&dir.join(shard))?;
+        let Mapped { tensors, aliases, files } = map_file(&dir.join(shard))?;
         all.aliases.extend(aliases);
+        all.files.extend(files);
         for (name, tensor) in tensors {
             let indexed_in = shard_of.get(&name);
             if indexed_in != Some(shard) {
@@ -135,7 +141,7 @@ fn map_shards(dir: &Path) -> Result<(BTreeSet<String>, Mapped), TensorError> {
     }
     match shard_of.iter().find(|(name, _)| !all.tensors.contains_key(*name)) {
         Some((name, shard)) => Err(TensorError::NotInShard { path, name: name.clone(), shard: shard.clone() }),
-        None => Ok((shards, all)),
+        None => Ok(all),
     }
 }
 

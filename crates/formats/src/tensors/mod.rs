@@ -18,6 +18,7 @@ mod error;
 mod folder;
 mod header;
 mod mapped;
+mod scan;
 mod small;
 
 use std::fmt;
@@ -30,6 +31,7 @@ pub use error::TensorError;
 pub use folder::WeightFolder;
 pub use header::MAX_HEADER_BYTES;
 pub use mapped::MappedFile;
+pub use scan::Scan;
 pub use small::{F32Tensor, TensorView, read_tensors, write_tensors, write_tensors_into};
 
 pub(crate) use folder::pickle_in;
