@@ -105,18 +105,16 @@ fn rank_of(adapter: &Adapter, layer: usize, linear: Linear) -> usize {
     adapter.position(layer, linear).map_or(0, |position| adapter.modules[position].rank)
 }
 
-/// The fastest of up to three runs that take a tenth of a second together.
-fn fastest(mut run: impl FnMut()) -> f64 {
-    let (mut best, begin) = (f64::INFINITY, Instant::now());
-    for _ in 0..3 {
-        let now = Instant::now();
+/// The mean of up to three runs that take a tenth of a second together, after one in vain. The mean and not the best:
+/// a machine that does other things meanwhile will do so during the run as well.
+fn mean(mut run: impl FnMut()) -> f64 {
+    run();
+    let (mut runs, begin) = (0, Instant::now());
+    while runs < 3 && begin.elapsed().as_secs_f64() < 0.1 {
         run();
-        best = best.min(now.elapsed().as_secs_f64());
-        if begin.elapsed().as_secs_f64() > 0.1 {
-            break;
-        }
+        runs += 1;
     }
-    best
+    begin.elapsed().as_secs_f64() / f64::from(runs)
 }
 
 impl Speed {
@@ -303,8 +301,8 @@ fn measure_attention(backend: &dyn Backend, spec: &DecoderSpec, segment: usize, 
     };
     let pairs = (copies as u64 * pairs_of_segment(segment, spec)) as f64 / spec.layers as f64;
     let output = backend.attention_forward(&q, &k, &v, &args);
-    let forward = fastest(|| drop(backend.attention_forward(&q, &k, &v, &args)));
-    let backward = fastest(|| drop(backend.attention_backward(&q, &k, &v, &output, &q, &args)));
+    let forward = mean(|| drop(backend.attention_forward(&q, &k, &v, &args)));
+    let backward = mean(|| drop(backend.attention_backward(&q, &k, &v, &output, &q, &args)));
     (forward / pairs, backward / pairs)
 }
 
@@ -322,7 +320,7 @@ fn measure_optimizer(backend: &dyn Backend) -> f64 {
     };
     let (mut parameter, gradient) = (vec![0.1f32; VALUES], vec![0.01f32; VALUES]);
     let (mut m, mut v) = (vec![0.0f32; VALUES], vec![0.0f32; VALUES]);
-    let seconds = fastest(|| {
+    let seconds = mean(|| {
         backend.sum_squares(&gradient);
         backend.adamw(&mut parameter, &gradient, &mut m, &mut v, &args);
     });
@@ -356,21 +354,19 @@ impl Bench<'_> {
         let options = ForwardOptions { save: SavePolicy::Keep, dropout_key };
         let pairs: u64 = batch.segments.windows(2).map(|ends| pairs_of_segment(ends[1] - ends[0], spec)).sum();
         let mut gradients = Gradients::zeros(&self.adapter);
-        let (mut forward, mut backward) = (f64::INFINITY, f64::INFINITY);
+        let (mut forward, mut backward, mut runs) = (0.0, 0.0, 0.0);
         let begin = Instant::now();
-        for _ in 0..3 {
+        while runs < 3.0 && begin.elapsed().as_secs_f64() < 0.2 {
             let now = Instant::now();
             let pass = self.decoder.forward(&batch, Some(&self.adapter), &options)?;
-            forward = forward.min(now.elapsed().as_secs_f64());
+            forward += now.elapsed().as_secs_f64();
             if rows > 1 {
                 let head = self.decoder.head_logprobs(&pass, 0.0, true);
                 let now = Instant::now();
                 self.decoder.backward(pass, head, &[-1.0], &self.adapter, &mut gradients);
-                backward = backward.min(now.elapsed().as_secs_f64());
+                backward += now.elapsed().as_secs_f64();
             }
-            if begin.elapsed().as_secs_f64() > 0.2 {
-                break;
-            }
+            runs += 1.0;
         }
         let flops = rows as f64 * forward_flops(spec, &self.adapter, 0..spec.layers);
         let back = rows as f64 * backward_flops(spec, &self.adapter);
@@ -378,8 +374,8 @@ impl Bench<'_> {
         let without = |seconds: f64, attention: f64| (seconds - pairs as f64 * attention).max(0.2 * seconds);
         Ok(Point {
             rows,
-            forward: without(forward, speed.attention_forward) / flops,
-            backward: (rows > 1).then(|| without(backward, speed.attention_backward) / back),
+            forward: without(forward / runs, speed.attention_forward) / flops,
+            backward: (rows > 1).then(|| without(backward / runs, speed.attention_backward) / back),
         })
     }
 
@@ -390,8 +386,8 @@ impl Bench<'_> {
         let batch = self.batch(rows, rows);
         let pass = self.decoder.forward(&batch, None, &ForwardOptions::INFERENCE)?;
         let operations = (rows * spec.vocabulary * spec.hidden) as f64;
-        speed.head_forward = fastest(|| drop(self.decoder.head_logprobs(&pass, 0.0, false))) / (2.0 * operations);
-        speed.head_both = fastest(|| drop(self.decoder.head_logprobs(&pass, 0.0, true))) / (4.0 * operations);
+        speed.head_forward = mean(|| drop(self.decoder.head_logprobs(&pass, 0.0, false))) / (2.0 * operations);
+        speed.head_both = mean(|| drop(self.decoder.head_logprobs(&pass, 0.0, true))) / (4.0 * operations);
         Ok(())
     }
 }

@@ -39,7 +39,8 @@ pub struct Measured {
     pub peak_bytes: Option<u64>,
 }
 
-/// Makes the widest step, and others until five seconds are over.
+/// Makes the widest step once in vain, because the first one also fills the memory, and then steps until five seconds
+/// are over.
 ///
 /// # Errors
 /// As [`train_step`].
@@ -61,8 +62,8 @@ pub fn measure(inputs: &Inputs, config: &Config, speed: &Speed) -> Result<Measur
         predicted_peak_bytes: inputs.plan.chosen.peak.total_bytes(),
         peak_bytes: None,
     };
-    let mut tokens = 0;
-    for step in [widest].into_iter().chain((0..total).filter(|&step| step != widest)) {
+    let (mut tokens, mut is_warm) = (0, false);
+    for step in [widest, widest].into_iter().chain((0..total).filter(|&step| step != widest)) {
         if measured.seconds > SECONDS {
             break;
         }
@@ -73,7 +74,9 @@ pub fn measure(inputs: &Inputs, config: &Config, speed: &Speed) -> Result<Measur
         let begin = Instant::now();
         let result = train_step(&engine, &mut trainable, &input, &AtomicBool::new(false))?;
         let seconds = begin.elapsed().as_secs_f64();
-        if let StepResult::Done(outcome) = result {
+        if let StepResult::Done(outcome) = result
+            && std::mem::replace(&mut is_warm, true)
+        {
             let layouted = Layouted { train, ..inputs.plan.chosen.clone() };
             measured.predicted_seconds += speed.predict(config, spec, &trainable.adapter, &layouted).training_seconds;
             measured.seconds += seconds;
