@@ -203,7 +203,7 @@ fn token_choices(question: &Question) -> Vec<Option<usize>> {
         MicroBatchTokens::Auto => {
             let longest = longest(question.train).tokens;
             let mut choices: Vec<usize> = MICRO_BATCH_TOKENS.into_iter().filter(|&tokens| tokens > longest).collect();
-            choices.push(longest.min(MOST_MICRO_BATCH_TOKENS).max(1));
+            choices.push(longest.clamp(1, MOST_MICRO_BATCH_TOKENS));
             choices.into_iter().map(Some).collect()
         }
     }
