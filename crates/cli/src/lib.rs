@@ -26,7 +26,7 @@ struct Cli {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 a gate refused, 75 interrupted and resumable.
-Results go to stdout, progress to stderr. FT_CPU=avx512|avx2|portable chooses the CPU path; NO_COLOR turns colours off.";
+Results go to stdout, progress to stderr. FT_CPU=amx|avx512bf16|avx512|avx2|portable chooses the CPU path; NO_COLOR turns colours off.";
 
 #[derive(Debug, Subcommand)]
 enum Command {

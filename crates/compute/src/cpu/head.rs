@@ -11,8 +11,8 @@ use crate::tensor::{Tensor, ValuesMut};
 use crate::weight::{DType, Weight};
 
 /// Most bytes of logits that exist at a time. The head is packed panel by panel for every block of rows, twice with the
-/// gradient, which costs as much as some 10 rows: with a vocabulary of 128 k a block has 490 rows.
-const LOGITS_BYTES: usize = 256 << 20;
+/// gradient, which costs as much as some 10 rows: with a vocabulary of 128 k a block has 686 rows.
+pub const LOGITS_BYTES: usize = 336 << 20;
 
 /// `x W^T`. `x [n, c]`, `head [v, c]`, result `[n, v]`.
 pub(super) fn head_logits(engine: &Engine, x_nc: &Tensor, head: &Weight) -> Tensor {
@@ -76,7 +76,7 @@ per_isa!(fn log_softmax(z: &mut [f32], target: usize, smoothing: f64, want_gradi
 /// `smoothed = (1 - e) logprob + e (mean(z) - lse(z))`; backward of `smoothed`:
 /// `dz = (1 - e) onehot(target) + e/v - softmax(z)`, `dx = dz W`.
 ///
-/// A block of rows has its logits in a buffer of at most 256 MiB (one row at least); they become `dz` in place, so the
+/// A block of rows has its logits in a buffer of at most 336 MiB (one row at least); they become `dz` in place, so the
 /// logits are computed once: `4 v c n` operations with the gradient, `2 v c n` without.
 ///
 /// # Shapes

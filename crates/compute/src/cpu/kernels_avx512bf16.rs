@@ -64,8 +64,8 @@ unsafe fn tile(rows: usize, args: &TileArgs) {
 #[target_feature(enable = "avx512f,avx512bf16")]
 fn multiply_pairs(sum: __m512, left: __m512i, right: __m512i) -> __m512 {
     // SAFETY: the types are as large and differ in name alone.
-    let (left, right) = unsafe { (std::mem::transmute::<__m512i, __m512bh>(left), std::mem::transmute(right)) };
-    _mm512_dpbf16_ps(sum, left, right)
+    let pairs = |vector| unsafe { std::mem::transmute::<__m512i, __m512bh>(vector) };
+    _mm512_dpbf16_ps(sum, pairs(left), pairs(right))
 }
 
 /// # Safety
@@ -162,7 +162,7 @@ unsafe fn pack(args: &PackArgs) {
 #[target_feature(enable = "avx512f,avx512bf16")]
 fn round(lower: __m512, upper: __m512) -> __m512i {
     // SAFETY: the types are as large and differ in name alone.
-    unsafe { std::mem::transmute(_mm512_cvtne2ps_pbh(upper, lower)) }
+    unsafe { std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(upper, lower)) }
 }
 
 /// 32 elements from `source` on as `bf16`; those that `count` leaves out are zero.
@@ -171,7 +171,7 @@ fn round(lower: __m512, upper: __m512) -> __m512i {
 /// `count` elements must be readable.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-pub(super) unsafe fn load_bf16(source: *const u8, dtype: DType, count: usize) -> __m512i {
+unsafe fn load_bf16(source: *const u8, dtype: DType, count: usize) -> __m512i {
     // SAFETY: masked loads touch the counted elements alone; others need all 32.
     unsafe {
         match (dtype, count) {
@@ -186,6 +186,26 @@ pub(super) unsafe fn load_bf16(source: *const u8, dtype: DType, count: usize) ->
     }
 }
 
+/// 32 elements from `source` on as `bf16`.
+///
+/// # Safety
+/// They must be readable.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn load_whole(source: *const u8, dtype: DType) -> __m512i {
+    // SAFETY: by the caller's promise; the loads need no alignment.
+    unsafe {
+        match dtype {
+            DType::Bf16 => _mm512_loadu_si512(source.cast()),
+            DType::F32 => round(_mm512_loadu_ps(source.cast()), _mm512_loadu_ps(source.add(64).cast())),
+            DType::F16 => {
+                let (lower, upper) = (_mm256_loadu_si256(source.cast()), _mm256_loadu_si256(source.add(32).cast()));
+                round(_mm512_cvtph_ps(lower), _mm512_cvtph_ps(upper))
+            }
+        }
+    }
+}
+
 /// Lane by lane the 32 elements from `k` on, as `bf16`; what is not there is zero.
 ///
 /// # Safety
@@ -194,28 +214,36 @@ pub(super) unsafe fn load_bf16(source: *const u8, dtype: DType, count: usize) ->
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 unsafe fn load_rows(args: &PackArgs, lane: usize, k: usize, present: usize) -> [__m512i; LANES] {
     let count = (args.k - k).min(PAIRS_K);
-    // SAFETY: only rows of lanes that are present are read, and of those what is there.
+    // SAFETY: only rows of lanes that are present are read, and of those what is there. The type is chosen outside of
+    // the loop.
     unsafe {
-        match args.dtype == DType::Bf16 && present == LANES && count == PAIRS_K {
-            true => load_whole_rows(args, lane, k),
-            false => load_ragged_rows(args, lane, k, (present, count)),
+        match (present == LANES && count == PAIRS_K, args.dtype) {
+            (false, _) => load_ragged_rows(args, lane, k, (present, count)),
+            (true, DType::Bf16) => load_whole_rows(args, lane, k, |source| load_whole(source, DType::Bf16)),
+            (true, DType::F32) => load_whole_rows(args, lane, k, |source| load_whole(source, DType::F32)),
+            (true, DType::F16) => load_whole_rows(args, lane, k, |source| load_whole(source, DType::F16)),
         }
     }
 }
 
 /// # Safety
-/// As [`load_rows`]; the source is `bf16` and has 16 lanes and 32 k from here on.
+/// As [`load_rows`]; the source has 16 lanes and 32 k from here on.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn load_whole_rows(args: &PackArgs, lane: usize, k: usize) -> [__m512i; LANES] {
+unsafe fn load_whole_rows(
+    args: &PackArgs,
+    lane: usize,
+    k: usize,
+    load: impl Fn(*const u8) -> __m512i,
+) -> [__m512i; LANES] {
     let mut rows = [_mm512_setzero_si512(); LANES];
-    let row_bytes = args.stride * size_of::<u16>();
-    // SAFETY: 16 lanes of 64 bytes.
+    let row_bytes = args.stride * args.dtype.size_bytes();
+    // SAFETY: 16 lanes of 32 elements.
     unsafe {
         let mut source = args.at(lane, k);
         for r in 0..LANES {
             args.prefetch(source);
-            rows[r] = _mm512_loadu_si512(source.cast());
+            rows[r] = load(source);
             source = source.wrapping_add(row_bytes);
         }
     }
@@ -258,11 +286,14 @@ unsafe fn pack_transposed(args: &PackArgs) {
         let kept = first_lanes(args.width - lane);
         let present = args.lanes.saturating_sub(lane).min(LANES);
         for step in (0..steps).step_by(LANES) {
-            // SAFETY: the block begins inside the source; stores end at the panel's width and its last step.
+            // A full vector may be stored where a panel is narrower: the surplus lands in the next steps, which are written
+            // next. Only the panel's end must be kept.
+            let narrow = args.width <= LANES && (step + LANES - 1) * args.width + LANES <= steps * args.width;
+            // SAFETY: the block begins inside the source; stores end at the panel's width, or inside of the panel.
             unsafe {
                 let columns = transpose(load_rows(args, lane.min(args.lanes), 2 * step, present));
                 let target = args.panel.add(step * args.width + lane);
-                if kept == !0 && step + LANES <= steps {
+                if (kept == !0 && step + LANES <= steps) || narrow {
                     for at in 0..LANES {
                         _mm512_storeu_si512(target.add(at * args.width).cast(), columns[at]);
                     }
@@ -284,6 +315,49 @@ unsafe fn pack_transposed(args: &PackArgs) {
 /// As [`super::pack::PackFn`], layout [`Layout::KMajor`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 unsafe fn pack_k_major(args: &PackArgs) {
+    // SAFETY: by the caller's promise, for all. The type of whole panels is chosen outside of their loop.
+    unsafe {
+        match (args.lanes == PAIRS_K && args.width == PAIRS_K, args.dtype) {
+            (false, _) => pack_k_major_ragged(args),
+            (true, DType::Bf16) => pack_k_major_whole(args, |source| load_whole(source, DType::Bf16)),
+            (true, DType::F32) => pack_k_major_whole(args, |source| load_whole(source, DType::F32)),
+            (true, DType::F16) => pack_k_major_whole(args, |source| load_whole(source, DType::F16)),
+        }
+    }
+}
+
+/// # Safety
+/// As [`pack_k_major`]; source and panel have 32 lanes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn pack_k_major_whole(args: &PackArgs, load: impl Fn(*const u8) -> __m512i) {
+    let row_bytes = args.stride * args.dtype.size_bytes();
+    let (mut source, mut panel) = (args.source, args.panel);
+    for k in (0..args.k).step_by(2) {
+        let odd_source = source.wrapping_add(row_bytes);
+        args.prefetch(source);
+        // SAFETY: 32 lanes are there in every row of k, and two vectors in every step of the panel.
+        unsafe {
+            let odd = match k + 1 < args.k {
+                true => {
+                    args.prefetch(odd_source);
+                    load(odd_source)
+                }
+                false => _mm512_setzero_si512(),
+            };
+            let [first, second] = interleave(load(source), odd);
+            _mm512_storeu_si512(panel.cast(), first);
+            _mm512_storeu_si512(panel.add(LANES).cast(), second);
+        }
+        source = odd_source.wrapping_add(row_bytes);
+        panel = panel.wrapping_add(PAIRS_K);
+    }
+}
+
+/// # Safety
+/// As [`pack_k_major`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn pack_k_major_ragged(args: &PackArgs) {
     for lane in (0..args.width).step_by(PAIRS_K) {
         let count = args.lanes.saturating_sub(lane).min(PAIRS_K);
         let first_kept = first_lanes(args.width - lane);
@@ -310,7 +384,7 @@ unsafe fn pack_k_major(args: &PackArgs) {
 /// Pairs of 32 lanes: the element of `even` in the lower half, that of `odd` in the upper half.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-pub(super) fn interleave(even: __m512i, odd: __m512i) -> [__m512i; 2] {
+fn interleave(even: __m512i, odd: __m512i) -> [__m512i; 2] {
     // Element i of the result: number i / 2 of `even`, or of `odd` (from 32 on) where i is odd.
     const FIRST: [u16; 32] = {
         let mut order = [0; 32];
@@ -322,7 +396,7 @@ pub(super) fn interleave(even: __m512i, odd: __m512i) -> [__m512i; 2] {
         order
     };
     // SAFETY: the array is as large as a vector.
-    let first: __m512i = unsafe { std::mem::transmute(FIRST) };
+    let first = unsafe { std::mem::transmute::<[u16; 32], __m512i>(FIRST) };
     let second = _mm512_add_epi16(first, _mm512_set1_epi16(16));
     [_mm512_permutex2var_epi16(even, first, odd), _mm512_permutex2var_epi16(even, second, odd)]
 }

@@ -10,10 +10,15 @@
 //! either, on one instruction set. Between instruction sets bits differ: vectors have other widths and the baseline of
 //! x86-64 has no fused multiply-add.
 //!
+//! # Arithmetic
+//! Products whose weights (in attention: whose tensors) are `bf16` are computed in `bf16` with sums in `f32` where the path
+//! has such instructions; all others in `f32`. Everything else is `f32`, whatever type the tensors have in memory.
+//!
 //! # Memory
-//! Weights are read in place. A thread keeps about 0.6 MiB for packed panels (2 MiB at most), and for attention some
-//! `(3 d + 256) * m` floats, with `m` (rows of a query tile) around 128. The head holds up to 64 MiB of logits during a
-//! call.
+//! Weights are read in place. During a product its packed left factor exists beside it; a thread keeps up to 256 KiB of
+//! right panels and 2 MiB of sums, and for attention some `(3 d + 256) * m` floats, with `m` (rows of a query tile) around
+//! 128; attention's gradients in one pass hold four times a segment's queries of one group in `f32`. The head holds up to
+//! 336 MiB of logits during a call, and a packed copy.
 
 #[cfg(all(feature = "amx-emulator", target_os = "linux", target_arch = "x86_64"))]
 pub mod amx_emulator;
@@ -45,6 +50,7 @@ mod workers;
 
 use std::fmt;
 
+pub use head::LOGITS_BYTES;
 pub use isa::{FT_CPU, Isa};
 
 use crate::backend::{

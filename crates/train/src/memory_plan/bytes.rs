@@ -11,6 +11,7 @@
 //! 3. backward of the last layer: what the layers below keep, everything of this one, and its gradients;
 //! 4. backward of the highest layer that is run again: inputs of the layers below, everything of this one, its gradients.
 
+use attune_compute::cpu::LOGITS_BYTES;
 use attune_model::{Adapter, DecoderSpec};
 
 /// Bytes of what stays `f32` whatever the activations are: the residual stream, its gradient, lse, low-rank rows.
@@ -18,9 +19,6 @@ const F32: u64 = 4;
 
 /// Masters, gradients and two moments, each `f32`; and the copy that is written at the end.
 const ADAPTER_BYTES_PER_PARAMETER: u64 = 5 * F32;
-
-/// Most bytes of logits that exist at a time (`LOGITS_BYTES` of the head's kernel), one row at least.
-const LOGITS_BYTES: u64 = 256 << 20;
 
 /// Packed panels and attention tiles of one thread.
 const SCRATCH_BYTES_PER_THREAD: u64 = 2 << 20;
@@ -243,7 +241,7 @@ impl Sizes {
     /// A block of logits, and its gradient packed for the product with the head.
     fn logits_bytes(&self, targets: usize) -> u64 {
         let row = F32 * self.spec.vocabulary as u64;
-        let (rows, fitting) = (targets as u64, (LOGITS_BYTES / row.max(1)).max(1));
+        let (rows, fitting) = (targets as u64, (LOGITS_BYTES as u64 / row.max(1)).max(1));
         // Blocks of even height.
         let block = rows.div_ceil(rows.div_ceil(fitting).max(1)) * self.spec.vocabulary as u64;
         block * (F32 + self.activation_bytes)

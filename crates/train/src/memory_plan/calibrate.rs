@@ -7,6 +7,7 @@
 
 use std::time::Instant;
 
+use attune_compute::cpu::LOGITS_BYTES;
 use attune_compute::{AdamWArgs, AttentionArgs, Backend, DType, Tensor};
 use attune_config::Config;
 use attune_model::{
@@ -23,9 +24,6 @@ const SECONDS: f64 = 2.0;
 
 /// Vocabulary of the made-up head: its time is proportional to the vocabulary, and a whole one would take too long.
 const MOST_VOCABULARY: usize = 8192;
-
-/// Bytes of logits that exist at a time: how many rows the head takes at once.
-const LOGITS_BYTES: usize = 256 << 20;
 
 /// Weights of a layer beyond which one layer is measured rather than two.
 const MOST_WEIGHTS_OF_TWO: usize = 32_000_000;
