@@ -13,7 +13,7 @@ use crate::checkpoint::{Checkpoint, Checkpoints, RunState};
 use crate::error::TrainError;
 use crate::evaluate::{sample, validation_loss};
 use crate::events::{CheckpointSaved, Evaluated, Event, Observer, Sample, SkippedStep, Started, StepMetrics, Summary};
-use crate::inputs::Inputs;
+use crate::inputs::{Inputs, planned_adapter};
 use crate::memory::peak_memory_bytes;
 use crate::objective::Sft;
 use crate::optimizer::AdamWSettings;
@@ -82,7 +82,7 @@ fn run_new(job: Job, recorder: &mut Recorder, interrupt: &AtomicBool) -> Result<
     RunDir::refuse_unless_empty(&job.run_dir)?;
     let config = with_fixed_date(job.config);
     let inputs = Inputs::load(&config, None, &mut |event| recorder.emit(event))?;
-    check_disk_space(&job.run_dir, &config, &inputs.initial_adapter(&config)?)?;
+    check_disk_space(&job.run_dir, &config, &planned_adapter(&config, &inputs.base.spec)?)?;
     // Nothing was written up to here: a run that cannot start leaves no trace.
     let config = inputs.plan.fixed_in(config);
     let run_dir = RunDir::create(&job.run_dir)?;

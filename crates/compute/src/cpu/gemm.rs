@@ -34,8 +34,8 @@ use crate::tensor::ValuesMut;
 /// reads it once per left panel; loading and storing a C tile costs about 1 % of the steps between.
 const CUT_STEPS: usize = 256;
 
-/// Columns of a tile: its right panels take 256 x 256 x 4 bytes = 256 KiB a cut, and reading a left block from the third
-/// level costs as much as 256 columns of multiply-adds hide many times over.
+/// Columns of a tile: its right panels take 256 x 256 x 4 bytes = 256 KiB a cut. A left block comes from the third level
+/// once per 256 columns of multiply-adds, which hide that many times over.
 const TILE_COLS: usize = 256;
 
 /// Rows of a tile: packing a right panel costs about as much as 8 rows of multiply-adds on it (in `bf16`, where the
