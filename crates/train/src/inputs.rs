@@ -249,6 +249,7 @@ fn plan_memory(
             weights_bytes: base.size_bytes(),
             program_bytes: held_bytes,
             threads: threads(config),
+            keeps_best: config.evaluation.keep_best && !validation.is_empty(),
             positions,
             cache_positions: (longest_prompt + most_generated).min(positions),
         },

@@ -1,5 +1,6 @@
 //! A training run from its configuration to its adapter: the loop around [`train_step`].
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -402,8 +403,8 @@ impl<'a, 'b> Run<'a, 'b> {
         let best = self.state.progress.best;
         let kept_step = best.filter(|_| self.config.evaluation.keep_best).map_or(step, |best| best.step);
         let kept = match kept_step == step {
-            true => last.clone(),
-            false => self.checkpoints.adapter_at(kept_step, &self.inputs.base.spec, last)?,
+            true => Cow::Borrowed(last),
+            false => Cow::Owned(self.checkpoints.adapter_at(kept_step, &self.inputs.base.spec, last)?),
         };
         if let Some(name) = non_finite_module(&kept) {
             return Err(TrainError::NonFiniteAdapter { module: name.into(), steps: kept_step });

@@ -17,8 +17,8 @@ use attune_model::{Adapter, DecoderSpec};
 /// Bytes of what stays `f32` whatever the activations are: the residual stream, its gradient, lse, low-rank rows.
 const F32: u64 = 4;
 
-/// Masters, gradients and two moments, each `f32`; and the copy that is written at the end.
-const ADAPTER_BYTES_PER_PARAMETER: u64 = 5 * F32;
+/// Masters, gradients and two moments, each `f32`.
+const ADAPTER_BYTES_PER_PARAMETER: u64 = 4 * F32;
 
 /// Packed panels and attention tiles of one thread.
 const SCRATCH_BYTES_PER_THREAD: u64 = 2 << 20;
@@ -56,6 +56,8 @@ pub struct Sizes {
     /// What the process holds before: program, tokenizer, data.
     program_bytes: u64,
     adapter_parameters: u64,
+    /// Per trained value: the best adapter, which is read again at the end where it is not the last.
+    best_adapter_bytes: u64,
     /// Ranks of the adapted linears of each layer, added up.
     ranks: Vec<u64>,
     lowest_layer: usize,
@@ -79,6 +81,8 @@ pub struct Surroundings {
     pub program_bytes: u64,
     /// Threads that compute.
     pub threads: usize,
+    /// Whether the adapter of the best evaluation is kept beside the last.
+    pub keeps_best: bool,
     /// Positions that the decoder is made for.
     pub positions: usize,
     /// Most positions of a generated sample with its prompt; 0 without samples.
@@ -127,6 +131,7 @@ impl Sizes {
             weights_bytes: surroundings.weights_bytes,
             program_bytes: surroundings.program_bytes,
             adapter_parameters: adapter.parameters() as u64,
+            best_adapter_bytes: if surroundings.keeps_best { F32 } else { 0 },
             ranks,
             lowest_layer: adapter.lowest_layer(),
             dropout: adapter.spec.dropout > 0.0,
@@ -149,7 +154,7 @@ impl Sizes {
         let scratch_bytes = self.threads as u64 * SCRATCH_BYTES_PER_THREAD + self.tables_bytes();
         Peak {
             weights_bytes: self.weights_bytes,
-            adapter_bytes: self.adapter_parameters * ADAPTER_BYTES_PER_PARAMETER,
+            adapter_bytes: self.adapter_parameters * (ADAPTER_BYTES_PER_PARAMETER + self.best_adapter_bytes),
             activations_bytes,
             transient_bytes: widest.saturating_sub(activations_bytes) + scratch_bytes,
             pool_bytes: widest / SLACK_DIVISOR,

@@ -70,6 +70,7 @@ impl Case {
                 weights_bytes: 2_471_645_608,
                 program_bytes: 150 << 20,
                 threads: 2,
+                keeps_best: true,
                 positions: 1600,
                 cache_positions: 0,
             },
