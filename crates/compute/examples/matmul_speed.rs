@@ -1,6 +1,6 @@
 //! Speed of the matrix products and of attention, per instruction set, against the multiply-add peak of this machine.
 //!
-//! `cargo run --release -p attune-compute --example matmul_speed [threads] [avx512|avx2|portable]`
+//! `cargo run --release -p attune-compute --example matmul_speed [threads] [amx|avx512bf16|avx512|avx2|portable]`
 //!
 //! Peaks and times are the best of several runs, so that a machine that does other things meanwhile matters little.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
@@ -8,7 +8,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use attune_compute::cpu::peak::{matrix_peak, read_bandwidth};
+use attune_compute::cpu::peak::{Peak, matrix_peak, read_bandwidth};
 use attune_compute::cpu::{Cpu, Isa};
 use attune_compute::{AttentionArgs, Backend, DType, LinearArgs, SidePath, SidePathGradient, Tensor, Weight, rng};
 
@@ -44,7 +44,7 @@ fn report(name: &str, operations: f64, bytes: f64, peak: Option<f64>, seconds: f
     println!("  {name:<52} {:9.3} ms {speed:8.1} GFLOP/s {share}  {:6.1} GB/s", seconds * 1e3, bytes / seconds / 1e9);
 }
 
-fn linears(cpu: &Cpu, peak: Option<f64>) {
+fn linears(cpu: &Cpu, measured: Option<Peak>) {
     for (tokens, inputs, outputs) in [
         (1, 2048, 8192),
         (4, 2048, 8192),
@@ -63,6 +63,7 @@ fn linears(cpu: &Cpu, peak: Option<f64>) {
             let weight = Weight::from_f32_as(dtype, outputs, inputs, &values(1, outputs * inputs));
             let (x, dy) = (tensor(2, tokens, inputs), tensor(3, tokens, outputs));
             let activations = cpu.activation_dtype(dtype);
+            let peak = measured.map(|peak| if dtype == DType::Bf16 { peak.best_gflops() } else { peak.f32_gflops });
             let (x, dy) = (x.to_dtype(activations), dy.to_dtype(activations));
             let args = LinearArgs::frozen(&weight, None);
             let operations = 2.0 * (tokens * inputs * outputs) as f64;
@@ -176,8 +177,9 @@ fn main() {
         });
         println!("{}: {peak_text}, reading {:.1} GB/s", cpu.name(), read_bandwidth(cpu.threads(), 0.5));
         // All paths that exist today sum in f32 products of f32.
-        let peak = measured.map(|peak| peak.f32_gflops);
-        linears(&cpu, peak);
+        linears(&cpu, measured);
+        // All of the following is over bf16 weights.
+        let peak = measured.map(|peak| peak.best_gflops());
         side_paths(&cpu, peak);
         attention(&cpu, peak);
         others(&cpu, peak);
