@@ -17,7 +17,7 @@
 //! # Memory
 //! Weights are read in place. During a product its packed left factor exists beside it; a thread keeps up to 256 KiB of
 //! right panels and 2 MiB of sums, and for attention some `(3 d + 256) * m` floats, with `m` (rows of a query tile) around
-//! 128; attention's gradients in one pass hold four times a segment's queries of one group in `f32`. The head holds up to
+//! 128; attention's gradients in one pass hold three times a segment's queries of one group in `f32`. The head holds up to
 //! 336 MiB of logits during a call, and a packed copy.
 
 #[cfg(all(feature = "amx-emulator", target_os = "linux", target_arch = "x86_64"))]
