@@ -1,0 +1,1 @@
+//! Evaluation data in a training set.

@@ -1,0 +1,1 @@
+//! Rows of a set that say the same.
