@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use attune_data::{Form, Row};
+use attune_data::Row;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -213,11 +213,6 @@ fn unhex(text: &str) -> [u8; 32] {
         *byte = digit(pair[0]) << 4 | pair.get(1).map_or(0, |&low| digit(low));
     }
     bytes
-}
-
-/// The name of a form, for messages.
-pub(crate) fn form_name(form: Form) -> &'static str {
-    form.name()
 }
 
 #[cfg(test)]

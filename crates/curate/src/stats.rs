@@ -140,13 +140,13 @@ impl Histogram {
 
     fn finish(&self) -> Distribution {
         let mut percentiles = BTreeMap::new();
-        for percent in [5, 25, 50, 75, 95, 99] {
+        for percent in [5u8, 25, 50, 75, 95, 99] {
             let rank = (self.count * u64::from(percent)).div_ceil(100).max(1);
             let mut below = 0;
             for (&bar, &count) in &self.counts {
                 below += count;
                 if below >= rank {
-                    percentiles.insert(percent as u8, Self::floor(bar).clamp(self.min, self.max));
+                    percentiles.insert(percent, Self::floor(bar).clamp(self.min, self.max));
                     break;
                 }
             }

@@ -57,6 +57,14 @@ impl Texts {
         whole
     }
 
+    /// Context, question and answer: all that is in the row.
+    pub fn all(&self) -> String {
+        let mut all = self.context.clone();
+        append(&mut all, &self.question);
+        append(&mut all, &self.answer);
+        all
+    }
+
     /// Number of characters of all texts.
     pub fn chars(&self) -> usize {
         [&self.question, &self.answer, &self.context].map(|text| text.chars().count()).iter().sum()

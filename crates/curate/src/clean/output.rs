@@ -16,7 +16,6 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use attune_config::ScrubAction;
 use attune_formats::files::DirWriter;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -317,9 +316,4 @@ impl Work<'_> {
 fn write_line(out: &mut dyn Write, line: &impl Serialize) -> io::Result<()> {
     serde_json::to_writer(&mut *out, line)?;
     out.write_all(b"\n")
-}
-
-/// Whether values of this action may be written.
-pub(crate) fn is_taken_out(action: ScrubAction) -> bool {
-    matches!(action, ScrubAction::Mask | ScrubAction::Drop)
 }

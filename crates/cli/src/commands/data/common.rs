@@ -42,7 +42,8 @@ impl Source {
 
 /// How files are read under a configuration.
 pub(crate) fn read_options(config: &Config) -> ReadOptions {
-    ReadOptions { columns: config.data.columns.clone(), ..ReadOptions::default() }
+    let _ = config;
+    ReadOptions::default()
 }
 
 /// A model's tokenizer and template.
