@@ -151,14 +151,7 @@ impl Histogram {
                 }
             }
         }
-        Distribution {
-            count: self.count,
-            sum: self.sum,
-            min: self.min,
-            max: self.max,
-            percentiles,
-            bars: self.bars(),
-        }
+        Distribution { count: self.count, sum: self.sum, min: self.min, max: self.max, percentiles, bars: self.bars() }
     }
 
     /// About twenty bars from zero to the 99th percentile, of a round width, and one for the rest.
@@ -275,33 +268,38 @@ pub fn stats(request: &Request<'_>, watch: &dyn Watch) -> Result<Stats, CurateEr
     let (mut repeated_rows, mut repeated_questions, mut repeated_answers) = (0, 0, 0);
     let mut leaves = Vec::new();
     let mut misfits = 0;
-    corpus.for_each("counting", watch, |item| see(request, item), |_, seen| {
-        for (key, has_value) in seen.keys {
-            if keys.len() < MAX_NAMES || keys.contains_key(&key) {
-                let coverage = keys.entry(key).or_default();
-                if has_value { coverage.rows += 1 } else { coverage.without += 1 }
+    corpus.for_each(
+        "counting",
+        watch,
+        |item| see(request, item),
+        |_, seen| {
+            for (key, has_value) in seen.keys {
+                if keys.len() < MAX_NAMES || keys.contains_key(&key) {
+                    let coverage = keys.entry(key).or_default();
+                    if has_value { coverage.rows += 1 } else { coverage.without += 1 }
+                }
             }
-        }
-        let Some(said) = seen.said else {
-            misfits += 1;
-            return Ok(());
-        };
-        leaves.push(said.hash);
-        let mut content = [0; 16];
-        content.copy_from_slice(&said.hash[..16]);
-        repeated_rows += usize::from(!contents.insert(content));
-        repeated_questions += usize::from(said.question != short("") && !questions.insert(said.question));
-        repeated_answers += usize::from(!answers.insert(said.answer));
-        for (name, number) in said.numbers {
-            histograms.entry(name).or_default().add(number);
-        }
-        sources.add(said.source);
-        said.role.into_iter().for_each(|role| roles.add(role));
-        said.tags.into_iter().for_each(|tag| tags.add(tag));
-        languages.add(said.language.unwrap_or("unknown").to_owned());
-        said.start.into_iter().for_each(|start| starts.add(start));
-        Ok(())
-    })?;
+            let Some(said) = seen.said else {
+                misfits += 1;
+                return Ok(());
+            };
+            leaves.push(said.hash);
+            let mut content = [0; 16];
+            content.copy_from_slice(&said.hash[..16]);
+            repeated_rows += usize::from(!contents.insert(content));
+            repeated_questions += usize::from(said.question != short("") && !questions.insert(said.question));
+            repeated_answers += usize::from(!answers.insert(said.answer));
+            for (name, number) in said.numbers {
+                histograms.entry(name).or_default().add(number);
+            }
+            sources.add(said.source);
+            said.role.into_iter().for_each(|role| roles.add(role));
+            said.tags.into_iter().for_each(|tag| tags.add(tag));
+            languages.add(said.language.unwrap_or("unknown").to_owned());
+            said.start.into_iter().for_each(|start| starts.add(start));
+            Ok(())
+        },
+    )?;
     for coverage in keys.values_mut() {
         coverage.without = corpus.len() - coverage.rows;
     }
@@ -354,8 +352,7 @@ fn see(request: &Request<'_>, item: crate::corpus::Item) -> Seen {
         numbers.push(("answer tokens", tokens(&texts.answer) as u64));
         numbers.push(("row tokens", tokens(&whole) as u64 + tokens(&texts.context) as u64));
     }
-    let start: Vec<String> =
-        texts.question.split_whitespace().take(2).map(|word| word.to_lowercase()).collect();
+    let start: Vec<String> = texts.question.split_whitespace().take(2).map(|word| word.to_lowercase()).collect();
     let said = Said {
         hash: row.hash,
         question: short(&texts.question),

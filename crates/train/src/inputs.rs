@@ -12,6 +12,7 @@ use attune_model::{Adapter, AdapterSpec, BaseModel, DecoderSpec, LayerChoice, Li
 use attune_text::{LoadOptions, TextModel, TrainOn};
 use serde_json::Value;
 
+use crate::contamination::{self, ContaminationRecord};
 use crate::error::TrainError;
 use crate::evaluate::{SamplePrompt, sample_prompts};
 use crate::events::{DataFile, DataRead, Event, Planned};
@@ -21,7 +22,7 @@ use crate::memory_plan::budget::Budget;
 use crate::memory_plan::bytes::Surroundings;
 use crate::memory_plan::shapes::lengths;
 use crate::memory_plan::{MemoryPlan, Question};
-use crate::plan::Layout;
+use crate::plan::{Layout, Mixture};
 use crate::run_dir::{HashedFile, Identity};
 
 /// Everything that is cheap to read: all of it is checked, and the plan made, before a weight is looked at.
@@ -34,12 +35,15 @@ pub struct Prepared {
     pub backend: Box<dyn Backend>,
     /// Training examples.
     pub train: Vec<Example>,
+    /// How often an epoch visits each of them.
+    pub mixture: Mixture,
     /// Validation examples; may be none.
     pub validation: Vec<Example>,
     /// Prompts that are continued beside each evaluation.
     pub prompts: Vec<SamplePrompt>,
     /// What the run will take, and how it is laid out.
     pub plan: MemoryPlan,
+    contamination: Option<ContaminationRecord>,
     train_files: Vec<DataFile>,
     validation_files: Vec<DataFile>,
 }
@@ -54,12 +58,16 @@ pub struct Inputs {
     pub backend: Box<dyn Backend>,
     /// Training examples.
     pub train: Vec<Example>,
+    /// How often an epoch visits each of them.
+    pub mixture: Mixture,
     /// Validation examples; may be none.
     pub validation: Vec<Example>,
     /// Prompts that are continued beside each evaluation.
     pub prompts: Vec<SamplePrompt>,
     /// What the run will take, and how it is laid out.
     pub plan: MemoryPlan,
+    /// How the training rows were compared with evaluation data; `None` if they were not.
+    pub contamination: Option<ContaminationRecord>,
     /// Hashes of all of it.
     pub identity: Identity,
 }
@@ -99,6 +107,13 @@ impl Prepared {
             emit(Event::DataRead(DataRead { key: validation_key, files, report }))?;
             validation = examples;
         }
+        let mixture = Mixture::new(config, &train)?;
+        // What goes on is what was compared when the run started.
+        let contamination = if before.is_none() { contamination::check(config, &data.train)? } else { None };
+        if let Some(ContaminationRecord { repeats, allowed_because: Some(reason), .. }) = &contamination {
+            let message = format!("{repeats} training rows repeat evaluation data; contamination.allow says: {reason}");
+            emit(Event::Warning { message })?;
+        }
         if let Some(message) = leak_warning(&data) {
             emit(Event::Warning { message })?;
         }
@@ -115,9 +130,21 @@ impl Prepared {
             emit(Event::Warning { message })?;
         }
 
-        let plan = plan_memory(config, (&base, backend.as_ref()), (&train, &validation), &prompts)?;
+        let plan = plan_memory(config, (&base, backend.as_ref()), (&train, &validation), &mixture, &prompts)?;
         let Data { train_files, validation_files, .. } = data;
-        Ok(Self { text, base, backend, train, validation, prompts, plan, train_files, validation_files })
+        Ok(Self {
+            text,
+            base,
+            backend,
+            train,
+            mixture,
+            validation,
+            prompts,
+            plan,
+            contamination,
+            train_files,
+            validation_files,
+        })
     }
 }
 
@@ -148,15 +175,14 @@ impl Inputs {
     /// # Errors
     /// When a weight is not finite, or anything changed since the run started.
     pub fn with_weights(prepared: Prepared, config: &Config, before: Option<&Identity>) -> Result<Self, TrainError> {
-        let Prepared { text, base, backend, train, validation, prompts, plan, train_files, validation_files } =
-            prepared;
+        let Prepared { text, base, backend, train, mixture, validation, prompts, plan, contamination, .. } = prepared;
         let scan = base.scan(threads(config));
         let weights = scan.files.into_iter().map(|(path, blake3)| Ok(HashedFile { path, blake3 }));
         let identity = Identity {
             base: weights.chain([HashedFile::read(&base.config_file())]).collect::<Result<_, _>>()?,
             text: text.identity(),
-            train: train_files,
-            validation: validation_files,
+            train: prepared.train_files,
+            validation: prepared.validation_files,
             init_from: match &config.adapter.init_from {
                 Some(dir) => hash_all([dir.join("adapter_config.json"), dir.join("adapter_model.safetensors")])?,
                 None => Vec::new(),
@@ -170,7 +196,7 @@ impl Inputs {
             // Names the tensor and the element.
             base.check_finite()?;
         }
-        Ok(Self { text, base, backend, train, validation, prompts, plan, identity })
+        Ok(Self { text, base, backend, train, mixture, validation, prompts, plan, contamination, identity })
     }
 
     /// Positions that the decoder needs: the longest example, or the longest sample with its prompt.
@@ -233,6 +259,7 @@ fn plan_memory(
     config: &Config,
     (base, backend): (&BaseModel, &dyn Backend),
     (train, validation): (&[Example], &[Example]),
+    mixture: &Mixture,
     prompts: &[SamplePrompt],
 ) -> Result<MemoryPlan, TrainError> {
     let adapter = planned_adapter(config, &base.spec)?;
@@ -254,6 +281,7 @@ fn plan_memory(
             cache_positions: (longest_prompt + most_generated).min(positions),
         },
         train: &lengths(train),
+        mixture,
         validation: &lengths(validation),
         longest_prompt,
         layout: match config.hardware.layout {

@@ -60,8 +60,8 @@ impl Scanner {
 
     pub(crate) fn scan(&self, item: Item) -> Scanned {
         let Item { record, row, .. } = item;
-        let source = name_under(&record.object, &self.source_key)
-            .unwrap_or_else(|| record.origin.file.display().to_string());
+        let source =
+            name_under(&record.object, &self.source_key).unwrap_or_else(|| record.origin.file.display().to_string());
         let role = name_under(&record.object, &self.role_key).unwrap_or_default();
         let row = match row {
             Ok(row) => row,
@@ -135,7 +135,11 @@ impl Scanner {
             findings.retain(|finding| finding.confidence >= self.min_confidence);
             if !findings.is_empty() {
                 let path = path();
-                hits.extend(scrub::merge(findings).into_iter().map(|finding| Hit { slot, path: path.clone(), finding }));
+                hits.extend(scrub::merge(findings).into_iter().map(|finding| Hit {
+                    slot,
+                    path: path.clone(),
+                    finding,
+                }));
             }
         });
         hits
