@@ -103,7 +103,7 @@ pub struct KeyCoverage {
 /// A histogram whose bars get wider with the value: 64 per doubling, so that percentiles are exact up to 1 part in 64
 /// whatever the number of rows.
 #[derive(Debug, Clone, Default)]
-struct Histogram {
+pub(crate) struct Histogram {
     counts: BTreeMap<u32, u64>,
     count: u64,
     sum: u64,
@@ -112,7 +112,7 @@ struct Histogram {
 }
 
 impl Histogram {
-    fn add(&mut self, value: u64) {
+    pub(crate) fn add(&mut self, value: u64) {
         *self.counts.entry(Self::bar(value)).or_default() += 1;
         self.min = if self.count == 0 { value } else { self.min.min(value) };
         self.max = self.max.max(value);
@@ -138,7 +138,7 @@ impl Histogram {
         u64::from(bar % 64 + 64) << shift
     }
 
-    fn finish(&self) -> Distribution {
+    pub(crate) fn finish(&self) -> Distribution {
         let mut percentiles = BTreeMap::new();
         for percent in [5u8, 25, 50, 75, 95, 99] {
             let rank = (self.count * u64::from(percent)).div_ceil(100).max(1);

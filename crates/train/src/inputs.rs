@@ -89,7 +89,7 @@ impl Prepared {
             check_folder("adapter.init_from", dir)?;
         }
         let backend = open_backend(config)?;
-        let text = TextModel::load(&config.model.path, &load_options(config))?;
+        let text = text_model(config)?;
         let base = BaseModel::load(&config.model.path)?;
         if let Some(before) = before {
             check_data_unchanged(before)?;
@@ -330,6 +330,23 @@ fn open_backend(config: &Config) -> Result<Box<dyn Backend>, TrainError> {
     })
 }
 
+/// Tokenizer and chat template of the base model, with what section `model` changes.
+///
+/// # Errors
+/// When the tokenizer or the template is missing or broken.
+pub fn text_model(config: &Config) -> Result<TextModel, TrainError> {
+    Ok(TextModel::load(&config.model.path, &load_options(config))?)
+}
+
+/// `data.train_on`, in the words of the text room.
+pub fn train_on(config: &Config) -> TrainOn {
+    match config.data.train_on {
+        attune_config::TrainOn::Assistant => TrainOn::Assistant,
+        attune_config::TrainOn::Last => TrainOn::Last,
+        attune_config::TrainOn::All => TrainOn::All,
+    }
+}
+
 fn load_options(config: &Config) -> LoadOptions {
     let model = &config.model;
     let today = chrono::Local::now().date_naive();
@@ -351,11 +368,7 @@ fn load_options(config: &Config) -> LoadOptions {
 fn encode_options(config: &Config, base: &BaseModel) -> EncodeOptions {
     EncodeOptions {
         completion_style: config.data.completion_style,
-        train_on: match config.data.train_on {
-            attune_config::TrainOn::Assistant => TrainOn::Assistant,
-            attune_config::TrainOn::Last => TrainOn::Last,
-            attune_config::TrainOn::All => TrainOn::All,
-        },
+        train_on: train_on(config),
         max_seq_length: config.data.max_seq_length,
         max_positions: base.spec.max_positions,
         overlong: config.data.overlong,
@@ -402,14 +415,19 @@ struct Data {
     validation_files: Vec<DataFile>,
 }
 
-fn read_data(config: &Config) -> Result<Data, TrainError> {
-    let format = match config.data.format {
+/// `data.format`, in the words of the data room.
+pub fn format_choice(config: &Config) -> FormatChoice {
+    match config.data.format {
         DataFormat::Auto => FormatChoice::Auto,
         DataFormat::Messages => FormatChoice::Messages,
         DataFormat::PromptCompletion => FormatChoice::PromptCompletion,
         DataFormat::Alpaca => FormatChoice::Alpaca,
         DataFormat::Sharegpt => FormatChoice::Sharegpt,
-    };
+    }
+}
+
+fn read_data(config: &Config) -> Result<Data, TrainError> {
+    let format = format_choice(config);
     let DataSet { rows: mut train, files } = attune_data::read(&config.data.train, format)?;
     let train_files = files.iter().map(data_file).collect();
     let (mut validation, mut validation_files) = (Vec::new(), Vec::new());

@@ -38,7 +38,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let request = Request {
         old: &old,
         new: &new,
-        format: args.source.format(),
+        format: args.source.format_of(&config),
         read: &read,
         split: &config.split,
         scratch: &scratch,

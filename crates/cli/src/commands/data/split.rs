@@ -41,7 +41,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let read = read_options(&config);
     let request = Request {
         inputs: &args.files,
-        format: args.source.format(),
+        format: args.source.format_of(&config),
         read: &read,
         config: &config.split,
         by: args.by.as_deref(),

@@ -37,7 +37,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let scratch = std::env::temp_dir();
     let request = Request {
         inputs: &args.files,
-        format: args.source.format(),
+        format: args.source.format_of(&config),
         read: &read,
         config: &config.clean,
         tokens: text.as_ref().map(token_counter),
