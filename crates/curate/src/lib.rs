@@ -7,6 +7,7 @@ pub mod against;
 pub mod check;
 pub mod clean;
 pub mod corpus;
+pub mod croissant;
 pub mod diff;
 mod error;
 mod fates;
