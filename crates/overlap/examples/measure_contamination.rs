@@ -1,10 +1,11 @@
-//! Measures the search for evaluation data: `measure_contamination ASSETS_DIR [--speed] [--list]` prints one JSON object.
+//! Measures the search for evaluation data: `measure_contamination ASSETS_DIR [--speed] [--lengths] [--list]` prints one JSON object.
 //!
 //! * `planted`: rows of GSM8K test put into clean text, as they are and changed; how many are found.
 //! * `clean`: what is found in text that holds none.
 //! * `train`: rows of GSM8K train that are taken for rows of GSM8K test (the sets are said to be disjoint).
 //! * `reworded`: hand-written rewordings (`rewordings.tsv` beside this file), and the same with other numbers.
 //! * `--speed`: megabytes per second against GSM8K test and all of MMLU, for one and for two threads.
+//! * `--lengths`: the same for MMLU with shorter rows.
 //! * `--list` prints the finds in clean text and in GSM8K train.
 #![allow(clippy::print_stdout, reason = "the measurement is the output")]
 
@@ -53,6 +54,12 @@ fn main() -> Result<(), Failure> {
     report.insert("index_gsm8k_mmlu".into(), summary(&both));
     report.insert("clean_gsm8k_mmlu".into(), clean_report(&both, &clean, flag("--list")));
     report.insert("planted_mmlu".into(), planted_mmlu(&both, &mmlu, &hosts));
+    if flag("--lengths") {
+        for min_tokens in [8, 10, 12, 15] {
+            let index = Index::build(vec![gsm8k.clone(), mmlu.clone()], &Settings { min_tokens, ..settings.clone() })?;
+            report.insert(format!("min_tokens_{min_tokens}"), json!({ "index": summary(&index), "clean": clean_report(&index, &clean, flag("--list")), "planted": planted_mmlu(&index, &mmlu, &hosts) }));
+        }
+    }
     if flag("--speed") {
         report.insert("speed".into(), speed(&[("words and paraphrase", &both)], &clean));
         let words =

@@ -4,6 +4,8 @@
 //! entered by each of its numbers together with each content word beside it (`16 eggs`); two such pairs close to each other in a text
 //! make it worth a look.
 
+use std::collections::VecDeque;
+
 use super::settings::ParaphraseSettings;
 use super::stem::{NUMBER_WORDS, STOP_WORDS, stem};
 use super::table::{ByHash, Posting, Table};
@@ -15,6 +17,10 @@ const BESIDE: usize = 3;
 const REACH: usize = 6;
 /// Longer questions are left out: so many content words are found in any long text.
 const LONGEST: usize = 300;
+/// Of so many numbers of a question, the stretch of text may have one more that the question has not.
+const STRANGE_NUMBERS: usize = 3;
+/// What a question with only one number has to reach beyond the threshold.
+const ONE_NUMBER: f64 = 0.15;
 /// Pairs that are gathered before they are looked at.
 const MOST_HITS: usize = 1 << 20;
 
@@ -33,6 +39,8 @@ struct Question {
     features: Vec<(u64, f32)>,
     /// Sum of the weights.
     weight: f64,
+    /// How many of the features are numbers.
+    numbers: usize,
 }
 
 /// The questions that are looked for in other words.
@@ -62,6 +70,8 @@ pub(crate) struct Reader {
     numbers: Vec<usize>,
     hits: Vec<(u32, u32, u64)>,
     folded: Vec<u8>,
+    /// Features of words seen before, by hash: most words of a text are a few common ones.
+    seen: Vec<(u64, u64)>,
 }
 
 /// Words with a meaning of their own, by hash.
@@ -107,6 +117,8 @@ impl Reader {
         self.features.clear();
         self.features.resize(words.hashes.len(), UNKNOWN);
         self.numbers.clear();
+        // No word has the hash 0, or it would be one that says nothing.
+        self.seen.resize(1 << 12, (0, NOTHING));
         let mut at = 0;
         while at < words.hashes.len() {
             let word = words.hashes[at];
@@ -185,7 +197,12 @@ impl Reader {
     #[inline]
     fn feature(&mut self, vocabulary: &Vocabulary, text: &str, words: &Words, at: usize) -> u64 {
         if self.features[at] == UNKNOWN {
-            self.features[at] = self.content(vocabulary, text, words, at);
+            let word = words.hashes[at];
+            let place = (word >> 52) as usize;
+            if self.seen[place].0 != word {
+                self.seen[place] = (word, self.content(vocabulary, text, words, at));
+            }
+            self.features[at] = self.seen[place].1;
         }
         self.features[at]
     }
@@ -269,7 +286,7 @@ impl Paraphrases {
                 reader.pairs(&vocabulary, text, &words, at, |key| entries.push((key, posting)));
             }
             let features = features.into_iter().map(|feature| (feature, 0.0)).collect();
-            questions.push(Question { group, length: words.hashes.len(), features, weight: 0.0 });
+            questions.push(Question { group, length: words.hashes.len(), features, weight: 0.0, numbers });
         }
         let all = (questions.len() + 1) as f64;
         for question in &mut questions {
@@ -375,14 +392,23 @@ impl Paraphrases {
         at: usize,
         stretch: usize,
     ) -> Option<Rewording> {
-        let mut near = std::collections::VecDeque::new();
+        let mut near = VecDeque::new();
+        // Places of numbers that the question does not have.
+        let mut strange = VecDeque::new();
+        let allowed = question.numbers / STRANGE_NUMBERS;
+        let threshold = self.settings.threshold + if question.numbers == 1 { ONE_NUMBER } else { 0.0 };
         let mut counts = vec![0_u32; question.features.len()];
-        let mut missing = question.features.iter().filter(|(feature, _)| is_number(*feature)).count();
+        let mut missing = question.numbers;
         let mut weight = 0.0;
         let mut best: Option<Rewording> = None;
         for place in at.saturating_sub(stretch)..words.hashes.len().min(at + stretch) {
             let feature = reader.feature(&self.vocabulary, text, words, place);
-            let Ok(number) = question.features.binary_search_by_key(&feature, |entry| entry.0) else { continue };
+            let Ok(number) = question.features.binary_search_by_key(&feature, |entry| entry.0) else {
+                if is_number(feature) {
+                    strange.push_back(place);
+                }
+                continue;
+            };
             let (feature, own) = question.features[number];
             near.push_back((place, number));
             counts[number] += 1;
@@ -400,9 +426,13 @@ impl Paraphrases {
                     weight -= f64::from(question.features[number].1);
                 }
             }
+            while strange.front().is_some_and(|&place| near.front().is_none_or(|&(first, _)| place < first)) {
+                strange.pop_front();
+            }
             let score = weight / question.weight;
             if missing == 0
-                && score >= self.settings.threshold
+                && strange.len() <= allowed
+                && score >= threshold
                 && best.as_ref().is_none_or(|best| score > best.score + 1e-9)
                 && let Some(&(first, _)) = near.front()
             {

@@ -72,7 +72,7 @@ pub struct ParaphraseSettings {
 
 impl Default for ParaphraseSettings {
     fn default() -> Self {
-        Self { threshold: 0.65, min_numbers: 2, min_content: 6, stretch: 1.5 }
+        Self { threshold: 0.6, min_numbers: 1, min_content: 6, stretch: 1.5 }
     }
 }
 
