@@ -53,6 +53,7 @@ fn main() -> Result<(), Failure> {
     report.insert("build_seconds".into(), json!(round(before.elapsed().as_secs_f64())));
     report.insert("index_gsm8k_mmlu".into(), summary(&both));
     report.insert("clean_gsm8k_mmlu".into(), clean_report(&both, &clean, flag("--list")));
+    report.insert("train_gsm8k_mmlu".into(), train_report(&both, &train, flag("--list")));
     report.insert("planted_mmlu".into(), planted_mmlu(&both, &mmlu, &hosts));
     if flag("--lengths") {
         for min_tokens in [8, 10, 12, 15] {

@@ -21,6 +21,8 @@ const LONGEST: usize = 300;
 const STRANGE_NUMBERS: usize = 3;
 /// What a question with only one number has to reach beyond the threshold.
 const ONE_NUMBER: f64 = 0.15;
+/// A stretch of text that is shorter than this share of the question says less.
+const SHORTEST: f64 = 0.5;
 /// Pairs that are gathered before they are looked at.
 const MOST_HITS: usize = 1 << 20;
 
@@ -35,12 +37,14 @@ struct Question {
     group: u32,
     /// Words of the question, all of them.
     length: usize,
-    /// Features, sorted, with weights: that of a number is 0.
+    /// Features, sorted. Content words have weights; numbers have how often they occur.
     features: Vec<(u64, f32)>,
-    /// Sum of the weights.
+    /// Sum of the weights of content words.
     weight: f64,
     /// How many of the features are numbers.
     numbers: usize,
+    /// How often they occur, all together.
+    occurrences: usize,
 }
 
 /// The questions that are looked for in other words.
@@ -268,25 +272,29 @@ impl Paraphrases {
                 continue;
             }
             reader.read(&vocabulary, text, &words);
-            let mut features: Vec<u64> = (0..words.hashes.len())
+            let mut all: Vec<u64> = (0..words.hashes.len())
                 .map(|at| reader.feature(&vocabulary, text, &words, at))
                 .filter(|&feature| feature != NOTHING)
                 .collect();
-            features.sort_unstable();
-            features.dedup();
-            let numbers = features.iter().filter(|&&feature| is_number(feature)).count();
-            if numbers < settings.min_numbers || features.len() - numbers < settings.min_content {
+            all.sort_unstable();
+            let features: Vec<(u64, f32)> =
+                all.chunk_by(|a, b| a == b).map(|same| (same[0], same.len() as f32)).collect();
+            let numbers = features.iter().filter(|(feature, _)| is_number(*feature)).count();
+            // One number tells little: then more of the words have to.
+            let least = settings.min_content + if numbers == 1 { 2 } else { 0 };
+            if numbers < settings.min_numbers.max(1) || features.len() - numbers < least {
                 continue;
             }
-            for &feature in &features {
+            for &(feature, _) in &features {
                 *counts.entry(feature).or_default() += 1;
             }
             let posting = Posting { group: questions.len() as u32, offset: 0 };
-            for at in std::mem::take(&mut reader.numbers) {
+            let places = std::mem::take(&mut reader.numbers);
+            for &at in &places {
                 reader.pairs(&vocabulary, text, &words, at, |key| entries.push((key, posting)));
             }
-            let features = features.into_iter().map(|feature| (feature, 0.0)).collect();
-            questions.push(Question { group, length: words.hashes.len(), features, weight: 0.0, numbers });
+            let occurrences = places.len();
+            questions.push(Question { group, length: words.hashes.len(), features, weight: 0.0, numbers, occurrences });
         }
         let all = (questions.len() + 1) as f64;
         for question in &mut questions {
@@ -392,54 +400,117 @@ impl Paraphrases {
         at: usize,
         stretch: usize,
     ) -> Option<Rewording> {
-        let mut near = VecDeque::new();
-        // Places of numbers that the question does not have.
-        let mut strange = VecDeque::new();
-        let allowed = question.numbers / STRANGE_NUMBERS;
+        let mut window = Window::new(question);
         let threshold = self.settings.threshold + if question.numbers == 1 { ONE_NUMBER } else { 0.0 };
-        let mut counts = vec![0_u32; question.features.len()];
-        let mut missing = question.numbers;
-        let mut weight = 0.0;
+        let shortest = (question.length as f64 * SHORTEST) as usize;
         let mut best: Option<Rewording> = None;
         for place in at.saturating_sub(stretch)..words.hashes.len().min(at + stretch) {
             let feature = reader.feature(&self.vocabulary, text, words, place);
-            let Ok(number) = question.features.binary_search_by_key(&feature, |entry| entry.0) else {
-                if is_number(feature) {
-                    strange.push_back(place);
-                }
+            if feature == NOTHING || !window.add(place, feature, stretch) {
                 continue;
-            };
-            let (feature, own) = question.features[number];
-            near.push_back((place, number));
-            counts[number] += 1;
-            if counts[number] == 1 {
-                missing -= usize::from(is_number(feature));
-                weight += f64::from(own);
             }
-            while let Some(&(first, number)) = near.front()
-                && (place - first >= stretch || counts[number] > 1)
-            {
-                near.pop_front();
-                counts[number] -= 1;
-                if counts[number] == 0 {
-                    missing += usize::from(is_number(question.features[number].0));
-                    weight -= f64::from(question.features[number].1);
-                }
-            }
-            while strange.front().is_some_and(|&place| near.front().is_none_or(|&(first, _)| place < first)) {
-                strange.pop_front();
-            }
-            let score = weight / question.weight;
-            if missing == 0
-                && strange.len() <= allowed
+            let score = window.weight / question.weight;
+            if window.numbers_agree()
                 && score >= threshold
                 && best.as_ref().is_none_or(|best| score > best.score + 1e-9)
-                && let Some(&(first, _)) = near.front()
+                && let Some(first) = window.first()
+                && place + 1 - first >= shortest
             {
                 best = Some(Rewording { group: question.group, score: score.min(1.0), first, last: place });
             }
         }
         best
+    }
+}
+
+/// A stretch of text that moves on, and what of a question is in it.
+struct Window<'a> {
+    question: &'a Question,
+    /// Places of the question's features, and which they are.
+    near: VecDeque<(usize, usize)>,
+    /// Places of numbers that the question does not have.
+    strange: VecDeque<usize>,
+    counts: Vec<u32>,
+    /// Weight of the content words.
+    weight: f64,
+    /// Numbers that are not there.
+    missing: usize,
+    /// Numbers that are there as often as in the question, or each time less.
+    fitting: usize,
+    /// All numbers of the question, each time.
+    known: usize,
+}
+
+impl<'a> Window<'a> {
+    fn new(question: &'a Question) -> Self {
+        let counts = vec![0; question.features.len()];
+        let (near, strange) = (VecDeque::new(), VecDeque::new());
+        Self { question, near, strange, counts, weight: 0.0, missing: question.numbers, fitting: 0, known: 0 }
+    }
+
+    /// Moves on to a feature, and says whether the question has it.
+    fn add(&mut self, place: usize, feature: u64, stretch: usize) -> bool {
+        let features = &self.question.features;
+        let Ok(number) = features.binary_search_by_key(&feature, |entry| entry.0) else {
+            if is_number(feature) {
+                self.strange.push_back(place);
+            }
+            return false;
+        };
+        self.near.push_back((place, number));
+        self.counts[number] += 1;
+        let (needed, count) = (features[number].1, self.counts[number]);
+        if is_number(feature) {
+            self.missing -= usize::from(count == 1);
+            self.fitting += usize::from(count as f32 <= needed);
+            self.known += 1;
+        } else if count == 1 {
+            self.weight += f64::from(needed);
+        }
+        while let Some(&(first, number)) = self.near.front()
+            && (place - first >= stretch || self.is_spare(number))
+        {
+            self.drop_first(number);
+        }
+        let first = self.near.front().map_or(place, |&(first, _)| first);
+        while self.strange.front().is_some_and(|&place| place < first) {
+            self.strange.pop_front();
+        }
+        true
+    }
+
+    /// Whether the feature is there once more than it has to be.
+    fn is_spare(&self, number: usize) -> bool {
+        let (feature, needed) = self.question.features[number];
+        let needed = if is_number(feature) { needed } else { 1.0 };
+        self.counts[number] as f32 > needed
+    }
+
+    fn drop_first(&mut self, number: usize) {
+        self.near.pop_front();
+        let (feature, needed) = self.question.features[number];
+        let count = self.counts[number];
+        if is_number(feature) {
+            self.missing += usize::from(count == 1);
+            self.fitting -= usize::from(count as f32 <= needed);
+            self.known -= 1;
+        } else if count == 1 {
+            self.weight -= f64::from(needed);
+        }
+        self.counts[number] -= 1;
+    }
+
+    fn first(&self) -> Option<usize> {
+        self.near.front().map(|&(first, _)| first)
+    }
+
+    /// Whether the numbers are those of the question: all of them, most of them as often, and not many others.
+    fn numbers_agree(&self) -> bool {
+        let there = self.known + self.strange.len();
+        self.missing == 0
+            && self.fitting * 4 >= self.question.occurrences * 3
+            && self.strange.len() <= self.question.numbers / STRANGE_NUMBERS
+            && there * 2 <= self.question.occurrences * 3 + 2
     }
 }
 

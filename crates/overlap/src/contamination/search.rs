@@ -20,7 +20,7 @@ const PASSAGE_RUN: usize = 4;
 /// More of an answer or passage is not looked at.
 const LONGEST_PART: usize = 4000;
 /// From this on an answer or passage confirms a short question.
-const CONFIRMS: f64 = 0.5;
+const CONFIRMS: f64 = 0.8;
 /// From this share of a question on it is worth to look into its gaps.
 const WORTH_A_LOOK: f64 = 0.5;
 /// Words of a gap that may be the same words, divided in another way.
@@ -358,15 +358,20 @@ impl Index {
     }
 }
 
-/// The letters and digits of the words that begin at `starts`, without the points of numbers.
+/// The letters and digits of the words that begin at `starts`; of numbers all digits, as they are written.
 fn join(text: &str, starts: &[usize], into: &mut Vec<u8>) {
     let mut folded = Folded(std::mem::take(into));
     folded.0.clear();
     for &start in starts {
-        next_word(text, start, &mut folded);
+        let before = folded.0.len();
+        let Some(word) = next_word(text, start, &mut folded) else { continue };
+        let written = &text.as_bytes()[word.start..word.end];
+        if word.number && written.is_ascii() {
+            folded.0.truncate(before);
+            folded.0.extend(written.iter().filter(|byte| byte.is_ascii_digit()));
+        }
     }
     *into = folded.0;
-    into.retain(|&byte| byte != b'.');
 }
 
 /// The row with the highest score (then the fullest answer, then the first), and the others.

@@ -15,6 +15,7 @@ pub struct Settings {
     /// A question is followed until more than this many words in a row do not fit.
     pub max_misses: usize,
     /// A row with fewer words in question, answer and passage together is left out.
+    /// (Tools that count pieces of words use 20, which is about 13 words.)
     pub min_tokens: usize,
     /// A row with fewer different words is left out.
     pub min_unique: usize,
@@ -43,7 +44,7 @@ impl Default for Settings {
             ngram: 5,
             sample_every: 1,
             max_misses: 11,
-            min_tokens: 20,
+            min_tokens: 10,
             min_unique: 4,
             short_question: 12,
             short_score: 0.9,
@@ -64,7 +65,7 @@ pub struct ParaphraseSettings {
     pub threshold: f64,
     /// A question with fewer different numbers is left out.
     pub min_numbers: usize,
-    /// A question with fewer different content words is left out.
+    /// A question with fewer different content words is left out; with only one number it has to have two more.
     pub min_content: usize,
     /// How long the stretch may be, in lengths of the question.
     pub stretch: f64,
@@ -72,7 +73,7 @@ pub struct ParaphraseSettings {
 
 impl Default for ParaphraseSettings {
     fn default() -> Self {
-        Self { threshold: 0.6, min_numbers: 1, min_content: 6, stretch: 1.5 }
+        Self { threshold: 0.6, min_numbers: 1, min_content: 4, stretch: 1.5 }
     }
 }
 
