@@ -15,6 +15,9 @@ pub(crate) struct Alignment {
     pub(crate) replaced_numbers: usize,
 }
 
+/// A last word by itself is taken for the question's only behind so many others.
+const LAST_WORD: usize = 2;
+
 /// Words of the question, and those of the text that stand in their place.
 pub(crate) type Gap = (Range<usize>, Range<usize>);
 
@@ -104,12 +107,13 @@ fn extend(
     }
 }
 
-/// The nearest place where both go on the same for two words (or to the end of one of them).
+/// The nearest place where both go on the same for two words (or, very near, to the end of one of them).
 fn resume(
     (left, right): (usize, usize),
     max_misses: usize,
     same: impl Fn(usize, usize) -> bool,
 ) -> Option<(usize, usize)> {
+    let confirmed = |a: usize, b: usize| a + 1 < left && b + 1 < right && same(a + 1, b + 1);
     for total in 1..=2 * max_misses {
         let least = total.saturating_sub(max_misses);
         // From the middle outwards: a changed word is likelier than as many left out as put in.
@@ -120,7 +124,11 @@ fn resume(
                 continue;
             }
             let (a, b) = (skip, total - skip);
-            if a < left && b < right && same(a, b) && (a + 1 == left || b + 1 == right || same(a + 1, b + 1)) {
+            if a < left
+                && b < right
+                && same(a, b)
+                && (confirmed(a, b) || (b <= LAST_WORD && (a + 1 == left || b + 1 == right)))
+            {
                 return Some((a, b));
             }
         }

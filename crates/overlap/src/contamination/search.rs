@@ -221,7 +221,7 @@ impl Index {
             return;
         }
         let text = &scratch.words.hashes[..];
-        let anchor_score = (alignment.weight / group.weight).min(1.0);
+        let anchor_score = whole(alignment.weight / group.weight);
         if scratch.found.get(&number).is_some_and(|best| best.scores.score >= 1.0 || best.anchor_score > anchor_score) {
             return;
         }
@@ -330,7 +330,7 @@ impl Index {
         } else {
             0.0
         };
-        RowScores { score: score.min(1.0), question, answer, passage }
+        RowScores { score: whole(score), question, answer, passage }
     }
 
     /// How much of a row's answer is near `place`; nothing if it has none apart from its anchor.
@@ -356,6 +356,11 @@ impl Index {
         }
         Some(near_runs(words, &self.weights[member.passage.clone()], place, (PASSAGE_RUN, PASSAGE_REACH), text, runs))
     }
+}
+
+/// A score that is 1 but for the rounding of sums is 1.
+fn whole(score: f64) -> f64 {
+    if score > 1.0 - 1e-9 { 1.0 } else { score }
 }
 
 /// The letters and digits of the words that begin at `starts`; of numbers all digits, as they are written.
@@ -422,5 +427,5 @@ fn near_runs(
             there += weight;
         }
     }
-    if all > 0.0 { (there / all).min(1.0) } else { 0.0 }
+    if all > 0.0 { whole(there / all) } else { 0.0 }
 }
