@@ -6,6 +6,8 @@
 //! * `reworded`: hand-written rewordings (`rewordings.tsv` beside this file), and the same with other numbers.
 //! * `--speed`: megabytes per second against GSM8K test and all of MMLU, for one and for two threads.
 //! * `--lengths`: the same for MMLU with shorter rows.
+//! * `--documents=FILE` instead writes documents with planted rows and clean ones for `bench/peers/contamination.py`, and prints how
+//!   many of them are found here.
 //! * `--list` prints the finds in clean text and in GSM8K train.
 #![allow(clippy::print_stdout, reason = "the measurement is the output")]
 
@@ -42,6 +44,9 @@ fn main() -> Result<(), Failure> {
         .map(|text| &text[..])
         .filter(|text| text.len() > 200)
         .collect();
+    if let Some(path) = arguments.iter().find_map(|argument| argument.strip_prefix("--documents=")) {
+        return write_documents(Path::new(path), &index, &gsm8k, &hosts, &clean);
+    }
     report.insert("planted".into(), planted(&index, &gsm8k, &hosts));
     report.insert("clean_gsm8k".into(), clean_report(&index, &clean, flag("--list")));
     let train = load(&evals, "gsm8k_train")?;
@@ -286,6 +291,45 @@ fn plant(host: &str, text: &str, draw: &mut Draw) -> (String, usize) {
     let spaces: Vec<usize> = host.match_indices([' ', '\n']).map(|(at, _)| at).collect();
     let at = spaces.get(draw.below(spaces.len())).copied().unwrap_or(0);
     (format!("{}\n{text}\n{}", &host[..at], &host[at..]), at + 1)
+}
+
+/// Documents for another program: 200 rows planted in each way, and clean texts. What is found in them is printed.
+#[allow(clippy::disallowed_methods, reason = "a file of a measurement needs no safe writing")]
+fn write_documents(
+    path: &Path,
+    index: &Index,
+    set: &EvalSet,
+    hosts: &[&str],
+    clean: &BTreeMap<String, Vec<String>>,
+) -> Result<(), Failure> {
+    let mut documents: Vec<(&str, String)> = Vec::new();
+    for (kind, (name, change)) in CHANGES.iter().enumerate() {
+        for number in 0..200 {
+            let mut draw = Draw((kind as u64) << 32 | number);
+            let text = change(&set.rows[draw.below(set.rows.len())], &mut draw);
+            let host: String = hosts[draw.below(hosts.len())].chars().take(2000).collect();
+            documents.push((name, plant(&host, &text, &mut draw).0));
+        }
+    }
+    for name in ["wikitext", "lima", "3b1b"] {
+        documents.extend(clean[name].iter().take(100).map(|text| ("clean", text.chars().take(10_000).collect())));
+    }
+    let lines: Vec<String> =
+        documents.iter().map(|(kind, text)| json!({ "kind": kind, "text": text }).to_string()).collect();
+    std::fs::write(path, lines.join("\n"))?;
+    let before = Instant::now();
+    let mut scratch = Scratch::default();
+    let mut counts: BTreeMap<&str, [usize; 2]> = BTreeMap::new();
+    for (kind, text) in &documents {
+        let count = counts.entry(kind).or_default();
+        count[0] += usize::from(!index.check(text, &mut scratch).is_empty());
+        count[1] += 1;
+    }
+    let (seconds, bytes) =
+        (before.elapsed().as_secs_f64(), documents.iter().map(|(_, text)| text.len()).sum::<usize>());
+    let report = json!({ "found_of": counts, "bytes": bytes, "seconds": round(seconds), "mb_per_second": round(bytes as f64 / 1e6 / seconds) });
+    println!("{}", serde_json::to_string_pretty(&report)?);
+    Ok(())
 }
 
 fn planted_mmlu(index: &Index, set: &EvalSet, hosts: &[&str]) -> Value {
