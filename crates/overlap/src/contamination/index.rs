@@ -89,6 +89,9 @@ struct Prepared {
     others: [Vec<u64>; 3],
 }
 
+/// A row, and the words of its parts that are not the anchor: question, answer, passage.
+type OtherParts = (u32, [Vec<u64>; 3]);
+
 impl Index {
     /// Builds the index of these sets.
     ///
@@ -164,7 +167,7 @@ impl Index {
     fn add(&mut self, number: u32, set: &EvalSet) {
         self.summary.rows += set.rows.len();
         let mut order: HashMap<(Anchor, Vec<u64>), usize> = HashMap::new();
-        let mut groups: Vec<(Anchor, Vec<u64>, Vec<(u32, [Vec<u64>; 3])>)> = Vec::new();
+        let mut groups: Vec<(Anchor, Vec<u64>, Vec<OtherParts>)> = Vec::new();
         for (row, content) in set.rows.iter().enumerate() {
             let Some(prepared) = self.prepare(row as u32, content) else { continue };
             let place = *order.entry((prepared.anchor, prepared.anchor_words.clone())).or_insert(groups.len());

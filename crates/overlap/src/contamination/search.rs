@@ -158,7 +158,7 @@ impl Index {
                 });
             }
         }
-        matches.sort_by(|a, b| (a.set, a.row, a.span.start, a.layer).cmp(&(b.set, b.row, b.span.start, b.layer)));
+        matches.sort_by_key(|found| (found.set, found.row, found.span.start, found.layer));
         matches
     }
 
@@ -259,17 +259,17 @@ impl Index {
             join(part, &scratch.row_words.starts[of_question.clone()], own);
             // At the ends of a question the words that stand in place of its last ones are not known for certain.
             let (first, end) = (of_text.start, of_text.end);
-            let candidates: Vec<Range<usize>> = if of_question.end == question.len() {
-                (first..words.starts.len().min(end + 2)).map(|last| first..last + 1).collect()
-            } else if of_question.start == 0 {
-                (first.saturating_sub(2)..end).map(|first| first..end).collect()
-            } else {
-                vec![first..end]
-            };
-            let same = candidates.into_iter().any(|candidate| {
+            let mut is_own = |candidate: Range<usize>| {
                 join(text, &words.starts[candidate], other);
                 own == other
-            });
+            };
+            let same = if of_question.end == question.len() {
+                (first..words.starts.len().min(end + 2)).any(|last| is_own(first..last + 1))
+            } else if of_question.start == 0 {
+                (first.saturating_sub(2)..end).any(|first| is_own(first..end))
+            } else {
+                is_own(first..end)
+            };
             if same {
                 alignment.replaced_numbers -= replaced(&question[of_question.clone()], &words.hashes[of_text.clone()])
                     .min(alignment.replaced_numbers);
