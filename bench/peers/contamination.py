@@ -1,4 +1,4 @@
-"""Looks for evaluation rows in documents with datatrove's n-gram filter, and says how many it finds and how long it took.
+"""Looks for evaluation rows in documents with datatrove's n-gram filter: how many it finds, and how long it takes.
 
     python bench/peers/contamination.py REFERENCE.jsonl[.gz] DOCUMENTS.jsonl [--ngram 12]
 
@@ -6,9 +6,9 @@ REFERENCE has `question` and `answer` in each row. DOCUMENTS has `text` and `kin
 
     cargo run --release -p attune-overlap --example measure_contamination -- ASSETS_DIR --documents=DOCUMENTS.jsonl
 
-The runs of words of question, answer and across both are entered (the filter's own words, normalisation and hash), so that a
-row planted without its answer can be found too. One JSON object goes to stdout: documents that were found and looked at, by
-kind; bytes; seconds of looking, without building the index. One process, as the filter works in one.
+The runs of words of question, answer and across both are entered (the filter's own words, normalisation and hash), so
+that a row planted without its answer can be found too. One JSON object goes to stdout: documents that were found and
+looked at, by kind; bytes; seconds of looking, without building the index. One process, as the filter works in one.
 """
 
 import argparse

@@ -1,13 +1,15 @@
-//! Measures the search for evaluation data: `measure_contamination ASSETS_DIR [--speed] [--lengths] [--list]` prints one JSON object.
+//! Measures the search for evaluation data: `measure_contamination ASSETS_DIR [--speed] [--lengths] [--list]` prints
+//! one JSON object.
 //!
 //! * `planted`: rows of GSM8K test put into clean text, as they are and changed; how many are found.
 //! * `clean`: what is found in text that holds none.
 //! * `train`: rows of GSM8K train that are taken for rows of GSM8K test (the sets are said to be disjoint).
-//! * `reworded`: hand-written rewordings (`rewordings.tsv` and `rewordings_kept_back.tsv` beside this file), and the same with other numbers.
+//! * `reworded`: hand-written rewordings (`rewordings.tsv` and `rewordings_kept_back.tsv` beside this file), and the
+//!   same with other numbers.
 //! * `--speed`: megabytes per second against GSM8K test and all of MMLU, for one and for two threads.
 //! * `--lengths`: the same for MMLU with shorter rows.
-//! * `--documents=FILE` instead writes documents with planted rows and clean ones for `bench/peers/contamination.py`, and prints how
-//!   many of them are found here.
+//! * `--documents=FILE` instead writes documents with planted rows and clean ones for `bench/peers/contamination.py`,
+//!   and prints how many of them are found here.
 //! * `--list` prints the finds in clean text and in GSM8K train.
 #![allow(clippy::print_stdout, reason = "the measurement is the output")]
 
@@ -65,7 +67,10 @@ fn main() -> Result<(), Failure> {
     if flag("--lengths") {
         for min_tokens in [8, 10, 12, 15] {
             let index = Index::build(vec![gsm8k.clone(), mmlu.clone()], &Settings { min_tokens, ..settings.clone() })?;
-            report.insert(format!("min_tokens_{min_tokens}"), json!({ "index": summary(&index), "clean": clean_report(&index, &clean, flag("--list")), "planted": planted_mmlu(&index, &mmlu, &hosts) }));
+            let clean = clean_report(&index, &clean, flag("--list"));
+            let planted = planted_mmlu(&index, &mmlu, &hosts);
+            let value = json!({ "index": summary(&index), "clean": clean, "planted": planted });
+            report.insert(format!("min_tokens_{min_tokens}"), value);
         }
     }
     if flag("--speed") {
@@ -278,7 +283,8 @@ fn planted(index: &Index, set: &EvalSet, hosts: &[&str]) -> Value {
         let missed: Vec<&String> = outcomes.iter().filter_map(|outcome| outcome.3.as_ref()).take(5).collect();
         report.insert(
             (*name).into(),
-            json!({ "planted": outcomes.len(), "found": found, "recall": round(found as f64 / outcomes.len() as f64), "other_rows": others, "missed": missed }),
+            json!({ "planted": outcomes.len(), "found": found, "recall": round(found as f64 / outcomes.len() as f64),
+                "other_rows": others, "missed": missed }),
         );
     }
     Value::Object(report)
@@ -329,7 +335,8 @@ fn write_documents(
     }
     let (seconds, bytes) =
         (before.elapsed().as_secs_f64(), documents.iter().map(|(_, text)| text.len()).sum::<usize>());
-    let report = json!({ "found_of": counts, "bytes": bytes, "seconds": round(seconds), "mb_per_second": round(bytes as f64 / 1e6 / seconds) });
+    let report = json!({ "found_of": counts, "bytes": bytes, "seconds": round(seconds),
+        "mb_per_second": round(bytes as f64 / 1e6 / seconds) });
     println!("{}", serde_json::to_string_pretty(&report)?);
     Ok(())
 }
@@ -356,7 +363,8 @@ fn planted_mmlu(index: &Index, set: &EvalSet, hosts: &[&str]) -> Value {
             let these: Vec<bool> =
                 outcomes.iter().filter(|outcome| lengths.contains(&outcome.1)).map(|outcome| outcome.0).collect();
             let found = these.iter().filter(|found| **found).count();
-            by_length.insert(label.into(), json!({ "planted": these.len(), "found": found, "recall": round(found as f64 / these.len().max(1) as f64) }));
+            let recall = round(found as f64 / these.len().max(1) as f64);
+            by_length.insert(label.into(), json!({ "planted": these.len(), "found": found, "recall": recall }));
         }
         report.insert(name.into(), Value::Object(by_length));
     }
@@ -376,7 +384,8 @@ fn clean_report(index: &Index, clean: &BTreeMap<String, Vec<String>>, list: bool
             .collect();
         let bytes: usize = texts.iter().map(String::len).sum();
         let layer = |layer| finds.iter().filter(|(_, found)| found.layer == layer).count();
-        let mut value = json!({ "texts": texts.len(), "bytes": bytes, "words": layer(Layer::Words), "paraphrase": layer(Layer::Paraphrase) });
+        let mut value = json!({ "texts": texts.len(), "bytes": bytes, "words": layer(Layer::Words),
+            "paraphrase": layer(Layer::Paraphrase) });
         if list {
             value["finds"] = finds.iter().map(|(number, found)| described(index, found, &texts[*number])).collect();
         }
@@ -468,7 +477,8 @@ fn speed(indexes: &[(&str, &Index)], clean: &BTreeMap<String, Vec<String>>) -> V
                 .expect("a round");
             report.insert(
                 format!("{name}, {threads} threads"),
-                json!({ "bytes": bytes, "seconds": round(best.0), "mb_per_second": round(bytes as f64 / 1e6 / best.0), "finds": best.1 }),
+                json!({ "bytes": bytes, "seconds": round(best.0), "finds": best.1,
+                    "mb_per_second": round(bytes as f64 / 1e6 / best.0) }),
             );
         }
     }

@@ -21,8 +21,8 @@ const LAST_WORD: usize = 2;
 /// Words of the question, and those of the text that stand in their place.
 pub(crate) type Gap = (Range<usize>, Range<usize>);
 
-/// Follows a question both ways from `length` words that are the same at `offset` of the question and at `at` of the text, until more
-/// than `max_misses` words in a row do not fit.
+/// Follows a question both ways from `length` words that are the same at `offset` of the question and at `at` of the
+/// text, until more than `max_misses` words in a row do not fit.
 pub(crate) fn align(
     question: &[u64],
     weights: &[f32],

@@ -38,11 +38,13 @@ pub struct EvalSet {
 
 /// Reads an evaluation set: JSONL or JSON, packed (gzip, Zstandard, bzip2, xz) or not. The set is called like the file.
 ///
-/// Known columns are `question`, `answer` and `passage`, and those that the usual sets have: `prompt`/`completion`, `problem`/`solution`,
-/// `input`/`target`, `instruction`/`output`, `context`, `answers.text`, `choices` with an index or a letter, `A` to `F`, `ctx` with `endings`, `messages`.
+/// Known columns are `question`, `answer` and `passage`, and those that the usual sets have: `prompt`/`completion`,
+/// `problem`/`solution`, `input`/`target`, `instruction`/`output`, `context`, `answers.text`, `choices` with an index
+/// or a letter, `A` to `F`, `ctx` with `endings`, `messages`.
 ///
 /// # Errors
-/// [`Error::Read`], [`Error::Unpacked`], [`Error::Syntax`] with the line, [`Error::Row`] with the number of the row, [`Error::Empty`].
+/// [`Error::Read`], [`Error::Unpacked`], [`Error::Syntax`] with the line, [`Error::Row`] with the number of the row,
+/// [`Error::Empty`].
 pub fn load_eval_file(path: &Path) -> Result<EvalSet, Error> {
     load_eval_files(&set_name(path), std::slice::from_ref(&path.to_path_buf()))
 }

@@ -10,8 +10,8 @@ use super::settings::Settings;
 use super::table::{ByHash, Posting, Table};
 use super::words::{Words, is_number, mix};
 
-/// Weight of the commonest word; the rarest, and numbers, have 1. The gap is small on purpose: one changed word should never
-/// be a fifth of a question.
+/// Weight of the commonest word; the rarest, and numbers, have 1. The gap is small on purpose: one changed word
+/// should never be a fifth of a question.
 const LEAST_WEIGHT: f64 = 0.5;
 
 /// What the index leaves out of the rows, and its size.
@@ -24,7 +24,8 @@ pub struct Summary {
     pub questions: usize,
     /// Rows with fewer words than [`Settings::min_tokens`], or fewer different ones than [`Settings::min_unique`].
     pub short_rows: usize,
-    /// Rows without a run of [`Settings::ngram`] words in question, passage or answer, or with none that is rare enough: they are not looked for.
+    /// Rows without a run of [`Settings::ngram`] words in question, passage or answer, or with none that is rare
+    /// enough: they are not looked for.
     pub unreachable_rows: usize,
     /// Questions that are also looked for in other words.
     pub paraphrase_questions: usize,

@@ -1,8 +1,8 @@
 //! Questions in other words: the same numbers, and most of the content words.
 //!
-//! Only questions with numbers are looked for, because their numbers are what tells a problem from another one of its kind. A question is
-//! entered by each of its numbers together with each content word beside it (`16 eggs`); two such pairs close to each other in a text
-//! make it worth a look.
+//! Only questions with numbers are looked for, because their numbers are what tells a problem from another one of its
+//! kind. A question is entered by each of its numbers together with each content word beside it (`16 eggs`); two such
+//! pairs close to each other in a text make it worth a look.
 
 use std::collections::VecDeque;
 
@@ -140,7 +140,8 @@ impl Reader {
         }
     }
 
-    /// The number that begins with the word `at`, and how many words it takes: `25`, `twenty-five`, `2 thousand`, `one hundred and five`.
+    /// The number that begins with the word `at`, and how many words it takes: `25`, `twenty-five`, `2 thousand`,
+    /// `one hundred and five`.
     fn number(&mut self, vocabulary: &Vocabulary, text: &str, words: &Words, at: usize) -> (u64, usize) {
         let value = |at: usize| words.hashes.get(at).and_then(|&word| vocabulary.number(word));
         let (mut whole, mut part, mut last_unit) = (0_u64, 0_u64, u64::MAX);
@@ -518,8 +519,8 @@ impl<'a> Window<'a> {
 mod tests {
     use super::*;
 
-    const QUESTION: &str = "Janet's ducks lay 16 eggs per day. She eats three for breakfast every morning and bakes muffins for her friends \
-        every day with four. She sells the remainder at the farmers' market daily for $2 per fresh duck egg.";
+    const QUESTION: &str = "Janet's ducks lay 16 eggs per day. She eats three for breakfast every morning and bakes muffins for \
+        her friends every day with four. She sells the remainder at the farmers' market daily for $2 per fresh duck egg.";
 
     fn found(text: &str) -> Vec<Rewording> {
         let fillers = (0..40)
@@ -535,8 +536,8 @@ mod tests {
 
     #[test]
     fn other_words_for_the_same_are_found() {
-        let text = "Every day sixteen eggs are laid by the ducks of Janet; 3 are eaten at breakfast, and 4 go into muffins baked \
-            for friends. At two dollars for a fresh egg, what remains is sold daily on the market.";
+        let text = "Every day sixteen eggs are laid by the ducks of Janet; 3 are eaten at breakfast, and 4 go into muffins \
+            baked for friends. At two dollars for a fresh egg, what remains is sold daily on the market.";
         let found = found(text);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].group, 0);

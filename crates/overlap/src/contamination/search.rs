@@ -99,7 +99,8 @@ struct RowScores {
 }
 
 impl Index {
-    /// Finds the evaluation rows in a text; of each question the best place. Sorted by set, row and place; the same for any `scratch`.
+    /// Finds the evaluation rows in a text; of each question the best place. Sorted by set, row and place; the same
+    /// for any `scratch`.
     #[must_use]
     pub fn check(&self, text: &str, scratch: &mut Scratch) -> Vec<Match> {
         scratch.words.read(text);
@@ -241,7 +242,8 @@ impl Index {
         }
     }
 
-    /// Counts words that are only divided in another way as found: `80 000` for `80,000`, `230 pm` for `2:30 pm`, `ecofriendly`.
+    /// Counts words that are only divided in another way as found: `80 000` for `80,000`, `230 pm` for `2:30 pm`,
+    /// `ecofriendly`.
     fn close_gaps(&self, group: &Group, text: &str, scratch: &mut Scratch, alignment: &mut Alignment) {
         let row = &self.sets()[group.set as usize].rows[self.members[group.members.start].row as usize];
         let part = match group.anchor {

@@ -21,7 +21,8 @@ pub struct Settings {
     pub min_unique: usize,
     /// A question with fewer words has to be there word by word, and its answer or passage with it.
     pub short_question: usize,
-    /// The least score of a question of `short_question` words. It falls evenly to `threshold` at `long_question` words.
+    /// The least score of a question of `short_question` words. It falls evenly to `threshold` at `long_question`
+    /// words.
     pub short_score: f64,
     /// A question with this many words needs no more than `threshold`.
     pub long_question: usize,
