@@ -4,6 +4,7 @@
 //! * `planted`: rows of GSM8K test put into clean text, as they are and changed; how many are found.
 //! * `clean`: what is found in text that holds none.
 //! * `train`: rows of GSM8K train that are taken for rows of GSM8K test (the sets are said to be disjoint).
+//! * `mmlu_validation`: the same for questions of MMLU's validation and test parts.
 //! * `reworded`: hand-written rewordings (`rewordings.tsv` and `rewordings_kept_back.tsv` beside this file), and the
 //!   same with other numbers.
 //! * `--speed`: megabytes per second against GSM8K test and all of MMLU, for one and for two threads.
@@ -56,6 +57,11 @@ fn main() -> Result<(), Failure> {
     report.insert("reworded".into(), reworded(&index, &gsm8k, include_str!("rewordings.tsv"))?);
     let kept_back = include_str!("rewordings_kept_back.tsv");
     report.insert("reworded_kept_back".into(), reworded(&index, &gsm8k, kept_back)?);
+
+    let mmlu_test = Index::build(vec![load(&evals, "mmlu_test")?], &settings)?;
+    let mut validation = load(&evals, "mmlu_validation")?;
+    validation.rows.dedup_by(|a, b| a.question == b.question);
+    report.insert("mmlu_validation".into(), train_report(&mmlu_test, &validation, flag("--list")));
 
     let before = Instant::now();
     let both = Index::build(vec![gsm8k.clone(), mmlu.clone()], &settings)?;

@@ -35,7 +35,7 @@ const UNKNOWN: u64 = 2;
 #[derive(Debug)]
 struct Question {
     group: u32,
-    /// Words of the question, all of them.
+    /// Words of the question that are its own.
     length: usize,
     /// Features, sorted. Content words have weights; numbers have how often they occur.
     features: Vec<(u64, f32)>,
@@ -258,21 +258,27 @@ fn number_feature(value: u64) -> u64 {
 }
 
 impl Paraphrases {
-    /// Enters the questions that have enough numbers and content words.
+    /// Enters the questions that have enough numbers and content words of their own: not those for which `mould` has `true`.
     pub(crate) fn build<'a>(
-        texts: impl Iterator<Item = (u32, &'a str)>,
+        texts: impl Iterator<Item = (u32, &'a str, &'a [bool])>,
         settings: &ParaphraseSettings,
         hot: usize,
     ) -> Self {
         let vocabulary = Vocabulary::new();
         let (mut words, mut reader) = (Words::default(), Reader::default());
         let (mut questions, mut entries, mut counts) = (Vec::new(), Vec::new(), ByHash::<u32>::default());
-        for (group, text) in texts {
+        for (group, text, mould) in texts {
             words.read(text);
             if words.hashes.len() > LONGEST {
                 continue;
             }
             reader.read(&vocabulary, text, &words);
+            for (feature, _) in reader.features.iter_mut().zip(mould).filter(|(_, mould)| **mould) {
+                *feature = NOTHING;
+            }
+            let own = &reader.features;
+            reader.numbers.retain(|&at| own[at] != NOTHING);
+            let length = mould.iter().filter(|mould| !**mould).count();
             let mut all: Vec<u64> = (0..words.hashes.len())
                 .map(|at| reader.feature(&vocabulary, text, &words, at))
                 .filter(|&feature| feature != NOTHING)
@@ -295,7 +301,7 @@ impl Paraphrases {
                 reader.pairs(&vocabulary, text, &words, at, |key| entries.push((key, posting)));
             }
             let occurrences = places.len();
-            questions.push(Question { group, length: words.hashes.len(), features, weight: 0.0, numbers, occurrences });
+            questions.push(Question { group, length, features, weight: 0.0, numbers, occurrences });
         }
         let all = (questions.len() + 1) as f64;
         for question in &mut questions {
@@ -526,7 +532,11 @@ mod tests {
         let fillers = (0..40)
             .map(|n| format!("The number {n} train goes {} times over hill {} and the lake of swans.", n + 3, n * 7));
         let questions: Vec<String> = std::iter::once(QUESTION.to_owned()).chain(fillers).collect();
-        let texts = questions.iter().enumerate().map(|(group, text)| (group as u32, &text[..]));
+        let mould = [false; 100];
+        let texts = questions
+            .iter()
+            .enumerate()
+            .map(|(group, text)| (group as u32, &text[..], &mould[..Words::hashes_of(text).len()]));
         let paraphrases = Paraphrases::build(texts, &ParaphraseSettings::default(), 32);
         assert!(paraphrases.len() > 30 && paraphrases.bytes() > 0);
         let mut words = Words::default();

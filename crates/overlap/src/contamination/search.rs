@@ -211,9 +211,10 @@ impl Index {
         let place = (offset, at, length);
         let mut alignment = align(question, weights, text, place, self.settings.max_misses, &mut scratch.gaps);
         scratch.reached.insert(number, alignment.text.end);
-        let allowed = if question.len() < NUMBERS_MUST_AGREE { 0 } else { (group.numbers / NUMBERS_PER_CHANGE).max(1) };
+        let allowed =
+            if group.own_words < NUMBERS_MUST_AGREE { 0 } else { (group.numbers / NUMBERS_PER_CHANGE).max(1) };
         // Sums of weights are not exact: what is whole may fall short by a hair.
-        let required = self.settings.required(question.len()) - 1e-6;
+        let required = self.settings.required(group.own_words) - 1e-6;
         let enough = |found: &Alignment| found.weight / group.weight >= required && found.replaced_numbers <= allowed;
         if !enough(&alignment) && alignment.weight / group.weight >= WORTH_A_LOOK {
             self.close_gaps(group, whole_text, scratch, &mut alignment);
@@ -324,8 +325,11 @@ impl Index {
         };
         let confirmed =
             answer.unwrap_or(0.0).max(passage.unwrap_or(0.0)) >= CONFIRMS || (answer, passage) == (None, None);
-        let score = if group.anchor == Anchor::Question && group.words.len() >= settings.short_question {
-            // A question of some length says enough by itself: often it is copied with another answer, or none.
+        // A question of some length says enough by itself: often it is copied with another answer, or none. Where most of
+        // it is a mould, all of it has to be there.
+        let is_long = group.own_words >= settings.short_question
+            || (question >= 1.0 && group.words.len() >= settings.short_question);
+        let score = if group.anchor == Anchor::Question && is_long {
             weighted.max(question)
         } else if confirmed {
             weighted

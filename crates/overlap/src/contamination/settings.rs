@@ -48,7 +48,7 @@ impl Default for Settings {
             min_tokens: 10,
             min_unique: 4,
             short_question: 12,
-            short_score: 0.9,
+            short_score: 0.86,
             long_question: 50,
             weights: [0.7, 0.2, 0.1],
             question_answer_weights: [0.75, 0.25],
@@ -150,8 +150,8 @@ mod tests {
     fn short_questions_need_more() {
         let settings = Settings::default();
         assert_eq!(settings.required(5), 1.0);
-        assert_eq!(settings.required(12), 0.9);
-        assert!((settings.required(31) - 0.85).abs() < 1e-9);
+        assert_eq!(settings.required(12), 0.86);
+        assert!((settings.required(31) - 0.83).abs() < 1e-9);
         assert_eq!(settings.required(50), 0.8);
         assert_eq!(settings.required(5000), 0.8);
     }

@@ -125,6 +125,29 @@ fn questions_from_one_mould_are_told_apart() {
 }
 
 #[test]
+fn a_mould_alone_is_no_find() {
+    let mould = "For which of these two stories does the main person do something that is clearly wrong by the standards of \
+        most people in the year 2020? Story 1:";
+    let own: Vec<String> = (0..60)
+        .map(|n| {
+            format!("somebody{n} left town{n} with boat{n} and sold coat{n} for food{n} on road{n} before rain{n} fell")
+        })
+        .collect();
+    let questions: Vec<String> = own.iter().map(|own| format!("{mould} {own}.")).collect();
+    let rows: Vec<(&str, &str, &str)> = questions.iter().map(|question| (&question[..], "wrong", "")).collect();
+    let index = index(&rows, &Settings::default());
+    assert_eq!(
+        check(&index, &format!("{mould} a woman gave bread to the birds of the park on Sunday. It is wrong.")),
+        []
+    );
+    // With its mould or without it, a row is found by its own words.
+    for text in [&questions[7], &own[7], &questions[7].replace("sold", "bought")] {
+        let found = check(&index, &format!("Well: {text} Thus."));
+        assert_eq!((found.len(), found[0].row), (1, 7), "{text}");
+    }
+}
+
+#[test]
 fn a_row_found_twice_is_reported_at_its_best_place() {
     let index = index(&[(ROBE, "", "")], &settings());
     let worse = ROBE.replace("white", "grey");
