@@ -258,7 +258,8 @@ fn number_feature(value: u64) -> u64 {
 }
 
 impl Paraphrases {
-    /// Enters the questions that have enough numbers and content words of their own: not those for which `mould` has `true`.
+    /// Enters the questions that have enough numbers and content words of their own: not those for which `mould` has
+    /// `true`.
     pub(crate) fn build<'a>(
         texts: impl Iterator<Item = (u32, &'a str, &'a [bool])>,
         settings: &ParaphraseSettings,

@@ -325,8 +325,8 @@ impl Index {
         };
         let confirmed =
             answer.unwrap_or(0.0).max(passage.unwrap_or(0.0)) >= CONFIRMS || (answer, passage) == (None, None);
-        // A question of some length says enough by itself: often it is copied with another answer, or none. Where most of
-        // it is a mould, all of it has to be there.
+        // A question of some length says enough by itself: often it is copied with another answer, or none. Where
+        // most of it is a mould, all of it has to be there.
         let is_long = group.own_words >= settings.short_question
             || (question >= 1.0 && group.words.len() >= settings.short_question);
         let score = if group.anchor == Anchor::Question && is_long {

@@ -59,6 +59,25 @@ fn jsonl_json_and_packed_files_are_the_same() {
 }
 
 #[test]
+fn nested_articles_are_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let json = r#"{"version":"v2.0","data":[{"title":"T","paragraphs":[
+        {"context":"P","qas":[{"id":"x","question":"Q","answers":[{"text":"A","answer_start":0}]},{"id":"y","question":"R","answers":[]}]},
+        {"context":"S","qas":[]}]}]}"#;
+    let set = load_eval_file(&write(folder.path(), "squad.json", json)).expect("a set");
+    let row = |at: usize| {
+        let row = &set.rows[at];
+        (&row.id[..], &row.question[..], row.answer.as_deref(), row.passage.as_deref())
+    };
+    assert_eq!(set.rows.len(), 2);
+    assert_eq!(row(0), ("x", "Q", Some("A"), Some("P")));
+    assert_eq!(row(1), ("y", "R", None, Some("P")));
+    let broken = json.replace("\"question\":\"R\"", "\"q\":\"R\"");
+    let error = load_eval_file(&write(folder.path(), "broken.json", broken)).expect_err("an error");
+    assert!(matches!(error, Error::Row { row: 2, .. }), "{error}");
+}
+
+#[test]
 fn errors_name_the_row_or_the_line() {
     let folder = tempfile::tempdir().expect("a folder");
     let error = |name: &str, bytes: &[u8]| load_eval_file(&write(folder.path(), name, bytes)).expect_err("an error");
