@@ -79,5 +79,8 @@ pub fn describe(index: &Index, found: &Match, text: &str) -> String {
         .map(|character| if character.is_control() { ' ' } else { character })
         .collect();
     let dots = if text[found.span.clone()].chars().count() > SHOWN { "..." } else { "" };
-    format!("row {} of {} {layer} (score {:.2}): \"{excerpt}{dots}\"", set.rows[found.row].id, set.name, found.score)
+    // Rows without a name of their own are called `row 12` already.
+    let id = &set.rows[found.row].id;
+    let word = if id.starts_with("row ") { "" } else { "row " };
+    format!("{word}{id} of {} {layer} (score {:.2}): \"{excerpt}{dots}\"", set.name, found.score)
 }
