@@ -267,7 +267,17 @@ fn the_run_folder_holds_what_the_plan_says() {
     let world = World::new();
     let summary = world.train(config(&world), "run").unwrap();
     let run_dir = world.path("run");
-    let expected = ["adapter", "checkpoints", "config.yaml", "log.jsonl", "metrics.jsonl", "run.json", "run.lock"];
+    let expected = [
+        "adapter",
+        "checkpoints",
+        "config.yaml",
+        "dataset.json",
+        "log.jsonl",
+        "metrics.jsonl",
+        "rows.jsonl",
+        "run.json",
+        "run.lock",
+    ];
     assert_eq!(names_in(&run_dir), expected);
     assert_eq!(names_in(&run_dir.join("adapter")), ["adapter_config.json", "adapter_model.safetensors"]);
     let checkpoint =
