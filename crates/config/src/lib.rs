@@ -35,7 +35,7 @@ use std::path::Path;
 use serde_json::Value;
 
 pub use error::{ConfigError, Origin, Problem};
-pub use hardware::{Activations, MemorySize, MicroBatchTokens};
+pub use hardware::{Activations, MemorySize, MicroBatchTokens, PackWeights};
 pub use init::init_template;
 pub use layers::{PRESETS, Preset, environment, environment_name};
 pub use schema::json_schema;

@@ -205,8 +205,9 @@ fn hardware() -> impl Strategy<Value = HardwareConfig> {
         option::of(1..64usize),
         any::<bool>(),
         0..6usize,
+        select(vec![PackWeights::Auto, PackWeights::Never, PackWeights::Always]),
     )
-        .prop_map(|(backend, threads, budget, tokens, micro_batch_examples, padded, recompute)| HardwareConfig {
+        .prop_map(|(backend, threads, budget, tokens, micro_batch_examples, padded, recompute, pack_weights)| HardwareConfig {
             backend,
             threads,
             memory_budget: budget.map(MemorySize::new),
@@ -223,6 +224,7 @@ fn hardware() -> impl Strategy<Value = HardwareConfig> {
                 2 => Activations::Recompute,
                 layers => Activations::RecomputeLayers(layers),
             },
+            pack_weights,
         })
 }
 

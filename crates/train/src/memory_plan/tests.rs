@@ -49,6 +49,7 @@ struct Case {
     adapter: Adapter,
     config: Config,
     lengths: Vec<Length>,
+    packable: Vec<Candidate>,
 }
 
 impl Case {
@@ -57,10 +58,15 @@ impl Case {
         let mut config = Config::default();
         config.training.batch_size = 16;
         let lengths = (1..=64).map(|i| Length { tokens: 100 + i * 1500 / 64, targets: 50 + i }).collect();
-        Self { adapter: Adapter::shaped(&spec, &adapter_spec()).unwrap(), spec, config, lengths }
+        let adapter = Adapter::shaped(&spec, &adapter_spec()).unwrap();
+        Self { adapter, spec, config, lengths, packable: Vec::new() }
     }
 
     fn plan(&self, budget_bytes: u64) -> MemoryPlan {
+        self.plan_within(Budget::new(Some(MemorySize::new(budget_bytes)), 0))
+    }
+
+    fn plan_within(&self, budget: Budget) -> MemoryPlan {
         MemoryPlan::new(&Question {
             config: &self.config,
             spec: &self.spec,
@@ -78,7 +84,8 @@ impl Case {
             validation: &self.lengths[..7],
             longest_prompt: 0,
             layout: Layout::Packed,
-            budget: Budget::new(Some(MemorySize::new(budget_bytes)), 0),
+            budget,
+            packable: &self.packable,
         })
     }
 }
