@@ -115,7 +115,14 @@ impl Rules<'_> {
     }
 
     fn curation(&mut self, config: &Config) {
-        let Config { contamination, split, clean, .. } = config;
+        let Config { contamination, split, clean, data, .. } = config;
+        if !data.weights.is_empty() && !data.train.is_empty() && data.weights.len() != data.train.len() {
+            let reason = format!("there are {} weights for {} files", data.weights.len(), data.train.len());
+            self.conflict("data.weights", "data.train", &reason, "give one weight for each file, or none at all");
+        }
+        if data.weights.iter().any(|weight| !weight.is_finite()) {
+            self.invalid("data.weights", "not finite".to_owned(), "finite numbers", "give finite numbers");
+        }
         if !contamination.names.is_empty() && contamination.folder.is_none() {
             self.conflict(
                 "contamination.names",

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::curation::{CleanConfig, ContaminationConfig, SplitConfig};
-use crate::hardware::{Activations, MemorySize, MicroBatchTokens};
+use crate::hardware::{Activations, MemorySize, MicroBatchTokens, PackWeights};
 use crate::values::{
     AdapterMethod, BackendChoice, ChatTemplate, CompletionStyle, DataFormat, Display, Layers, Layout, Objective,
     OneOrMany, Overlong, Schedule, TargetModules, TemplateDate, TrainOn, Untrained, one_or_many,
@@ -125,6 +125,10 @@ pub struct DataConfig {
     #[serde(deserialize_with = "one_or_many")]
     #[schemars(with = "OneOrMany")]
     pub train: Vec<PathBuf>,
+    /// How often an epoch visits the examples of each file of `train`, in the same order: 2 visits each twice, 0.5 half
+    /// of them, the other half in the next epoch. Empty visits every example once.
+    #[schemars(schema_with = "crate::values::weights_schema")]
+    pub weights: Vec<f64>,
     /// File or list of files to validate on. Not together with `validation_fraction`.
     #[serde(deserialize_with = "one_or_many")]
     #[schemars(with = "OneOrMany")]
@@ -153,6 +157,7 @@ impl Default for DataConfig {
     fn default() -> Self {
         Self {
             train: Vec::new(),
+            weights: Vec::new(),
             validation: Vec::new(),
             validation_fraction: 0.0,
             format: DataFormat::Auto,

@@ -521,6 +521,15 @@ pub(crate) fn rank_pattern_schema(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// Schema of the weights of files.
+pub(crate) fn weights_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "items": { "type": "number", "exclusiveMinimum": 0, "maximum": 1000 },
+        "title": "a list of numbers",
+    })
+}
+
 /// Schema of a map from module names to alphas.
 pub(crate) fn alpha_pattern_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

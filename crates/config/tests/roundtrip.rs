@@ -9,8 +9,8 @@ use attune_config::{
     Activations, AdapterConfig, BackendChoice, BuiltinTemplate, ChatTemplate, CheckpointConfig, CleanConfig,
     CompletionStyle, Config, ContaminationConfig, DataConfig, DataFormat, Date, Display, EarlyStopping,
     EvaluationConfig, HardwareConfig, HiddenAction, Layers, Layout, LoggingConfig, MemorySize, MicroBatchTokens,
-    ModelConfig, Overlong, RowAction, Schedule, ScrubAction, SplitConfig, TargetModule, TargetModules, TemplateDate,
-    TrainOn, TrainingConfig, Untrained,
+    ModelConfig, Overlong, PackWeights, RowAction, Schedule, ScrubAction, SplitConfig, TargetModule, TargetModules,
+    TemplateDate, TrainOn, TrainingConfig, Untrained,
 };
 use proptest::option;
 use proptest::prelude::*;
@@ -132,6 +132,7 @@ fn data() -> impl Strategy<Value = DataConfig> {
                 };
                 let validation_fraction = if validation.is_empty() { fraction } else { 0.0 };
                 DataConfig {
+                    weights: (1..=train.len()).map(|place| place as f64 / 4.0).collect(),
                     train: apart("t", train),
                     validation: apart("v", validation),
                     validation_fraction,
@@ -208,24 +209,26 @@ fn hardware() -> impl Strategy<Value = HardwareConfig> {
         0..6usize,
         select(vec![PackWeights::Auto, PackWeights::Never, PackWeights::Always]),
     )
-        .prop_map(|(backend, threads, budget, tokens, micro_batch_examples, padded, recompute, pack_weights)| HardwareConfig {
-            backend,
-            threads,
-            memory_budget: budget.map(MemorySize::new),
-            micro_batch_tokens: match tokens {
-                None => MicroBatchTokens::Auto,
-                Some(None) => MicroBatchTokens::Unlimited,
-                Some(Some(tokens)) => MicroBatchTokens::Tokens(tokens),
-            },
-            micro_batch_examples,
-            layout: if padded { Layout::Padded } else { Layout::Packed },
-            activations: match recompute {
-                0 => Activations::Auto,
-                1 => Activations::Keep,
-                2 => Activations::Recompute,
-                layers => Activations::RecomputeLayers(layers),
-            },
-            pack_weights,
+        .prop_map(|(backend, threads, budget, tokens, micro_batch_examples, padded, recompute, pack_weights)| {
+            HardwareConfig {
+                backend,
+                threads,
+                memory_budget: budget.map(MemorySize::new),
+                micro_batch_tokens: match tokens {
+                    None => MicroBatchTokens::Auto,
+                    Some(None) => MicroBatchTokens::Unlimited,
+                    Some(Some(tokens)) => MicroBatchTokens::Tokens(tokens),
+                },
+                micro_batch_examples,
+                layout: if padded { Layout::Padded } else { Layout::Packed },
+                activations: match recompute {
+                    0 => Activations::Auto,
+                    1 => Activations::Keep,
+                    2 => Activations::Recompute,
+                    layers => Activations::RecomputeLayers(layers),
+                },
+                pack_weights,
+            }
         })
 }
 

@@ -205,102 +205,104 @@ fn examine<'a>(
     let mut secrets = StepReport::new(SECRETS, name_of(&clean.secrets), 0);
     let mut pii = StepReport::new(PII, name_of(&clean.pii), 0);
 
-    corpus.for_each("scanning", watch, |item| scanner.scan(item), |index, scanned: Scanned| {
-        let mut fact = Facts {
-            source: sources.number(scanned.source),
-            role: roles.number(scanned.role),
-            ..Facts::default()
-        };
-        let mut row_texts = Texts::default();
-        match scanned.said {
-            Err(problem) => {
-                form.found += 1;
-                form.example(|| format!("{}: {problem}", corpus.origin(index)));
-                fates.remove(index, FORM, Why::Words(problem.into()));
-            }
-            Ok(mut said) => {
-                let mut object = scanned.rewritten;
-                let mut told: Vec<String> = Vec::new();
-                if !said.hidden.is_empty() {
-                    hidden.found += 1;
-                    for kind in &said.hidden {
-                        hidden.count(*kind);
-                    }
-                    hidden.example(|| format!("{}: {}", corpus.origin(index), said.hidden.join(", ")));
-                    match clean.hidden_text {
-                        HiddenAction::Drop => {
-                            let why = format!("hidden text: {}", said.hidden.join(", "));
-                            fates.remove(index, HIDDEN, Why::Words(why.into()));
+    corpus.for_each(
+        "scanning",
+        watch,
+        |item| scanner.scan(item),
+        |index, scanned: Scanned| {
+            let mut fact =
+                Facts { source: sources.number(scanned.source), role: roles.number(scanned.role), ..Facts::default() };
+            let mut row_texts = Texts::default();
+            match scanned.said {
+                Err(problem) => {
+                    form.found += 1;
+                    form.example(|| format!("{}: {problem}", corpus.origin(index)));
+                    fates.remove(index, FORM, Why::Words(problem.into()));
+                }
+                Ok(mut said) => {
+                    let mut object = scanned.rewritten;
+                    let mut told: Vec<String> = Vec::new();
+                    if !said.hidden.is_empty() {
+                        hidden.found += 1;
+                        for kind in &said.hidden {
+                            hidden.count(*kind);
                         }
-                        HiddenAction::Strip => told.push(format!("hidden text: {}", said.hidden.join(", "))),
-                        HiddenAction::Off | HiddenAction::Report | HiddenAction::Block => {}
+                        hidden.example(|| format!("{}: {}", corpus.origin(index), said.hidden.join(", ")));
+                        match clean.hidden_text {
+                            HiddenAction::Drop => {
+                                let why = format!("hidden text: {}", said.hidden.join(", "));
+                                fates.remove(index, HIDDEN, Why::Words(why.into()));
+                            }
+                            HiddenAction::Strip => told.push(format!("hidden text: {}", said.hidden.join(", "))),
+                            HiddenAction::Off | HiddenAction::Report | HiddenAction::Block => {}
+                        }
                     }
-                }
-                for (category, action, report, step) in [
-                    (Category::Secret, clean.secrets, &mut secrets, SECRETS),
-                    (Category::Pii, clean.pii, &mut pii, PII),
-                ] {
-                    if !scrub::has(&said.hits, category) {
-                        continue;
+                    for (category, action, report, step) in [
+                        (Category::Secret, clean.secrets, &mut secrets, SECRETS),
+                        (Category::Pii, clean.pii, &mut pii, PII),
+                    ] {
+                        if !scrub::has(&said.hits, category) {
+                            continue;
+                        }
+                        report.found += 1;
+                        let of_kind = || said.hits.iter().filter(|hit| hit.finding.category == category);
+                        for hit in of_kind() {
+                            report.count(hit.finding.rule);
+                        }
+                        let places: Vec<String> =
+                            of_kind().take(5).map(|hit| format!("{} at {}", hit.finding.rule, hit.path)).collect();
+                        report.example(|| format!("{}: {}", corpus.origin(index), places.join(", ")));
+                        if action == ScrubAction::Drop && fates.stays(index) {
+                            fates.remove(index, step, Why::Words(places.join(", ").into()));
+                        }
+                        if matches!(action, ScrubAction::Mask | ScrubAction::Drop) {
+                            told.extend(of_kind().map(|hit| format!("{}: {}", hit.finding.rule, hit.path)));
+                        }
                     }
-                    report.found += 1;
-                    let of_kind = || said.hits.iter().filter(|hit| hit.finding.category == category);
-                    for hit in of_kind() {
-                        report.count(hit.finding.rule);
-                    }
-                    let places: Vec<String> =
-                        of_kind().take(5).map(|hit| format!("{} at {}", hit.finding.rule, hit.path)).collect();
-                    report.example(|| format!("{}: {}", corpus.origin(index), places.join(", ")));
-                    if action == ScrubAction::Drop && fates.stays(index) {
-                        fates.remove(index, step, Why::Words(places.join(", ").into()));
-                    }
-                    if matches!(action, ScrubAction::Mask | ScrubAction::Drop) {
-                        told.extend(of_kind().map(|hit| format!("{}: {}", hit.finding.rule, hit.path)));
-                    }
-                }
-                let masked = |category| {
-                    let action = if category == Category::Secret { clean.secrets } else { clean.pii };
-                    matches!(action, ScrubAction::Mask | ScrubAction::Drop)
-                };
-                if said.hits.iter().any(|hit| masked(hit.finding.category)) {
-                    let before = match object.take() {
-                        Some(object) => object,
-                        None => corpus.item(index)?.record.object,
+                    let masked = |category| {
+                        let action = if category == Category::Secret { clean.secrets } else { clean.pii };
+                        matches!(action, ScrubAction::Mask | ScrubAction::Drop)
                     };
-                    object = Some(scrub::rewrite(&before, &mut |slot, text| {
-                        let findings: Vec<_> = (said.hits.iter())
-                            .filter(|hit| hit.slot == slot && masked(hit.finding.category))
-                            .map(|hit| &hit.finding)
-                            .collect();
-                        (!findings.is_empty()).then(|| placeholders.mask(text, &findings))
-                    }));
-                }
-                if let Some(object) = object {
-                    let json = serde_json::to_vec(&object).map_err(|error| on_disk(error.into()))?;
-                    // What the row says is read again from what is written, so that the two cannot differ.
-                    match scanner.read_again(&corpus, index, object) {
-                        Ok((hash, texts)) => (said.hash, said.texts) = (hash, texts),
-                        Err(problem) if fates.stays(index) => {
-                            let why = format!("after masking: {problem}");
-                            fates.remove(index, FORM, Why::Words(why.into()));
-                        }
-                        Err(_) => {}
+                    if said.hits.iter().any(|hit| masked(hit.finding.category)) {
+                        let before = match object.take() {
+                            Some(object) => object,
+                            None => corpus.item(index)?.record.object,
+                        };
+                        object = Some(scrub::rewrite(&before, &mut |slot, text| {
+                            let findings: Vec<_> = (said.hits.iter())
+                                .filter(|hit| hit.slot == slot && masked(hit.finding.category))
+                                .map(|hit| &hit.finding)
+                                .collect();
+                            (!findings.is_empty()).then(|| placeholders.mask(text, &findings))
+                        }));
                     }
-                    rewritten_rows.insert(index as u32, rewritten.len() as u32);
-                    rewritten.push(&[&json]).map_err(on_disk)?;
-                    changes.insert(index as u32, told);
-                    fact.changed = true;
+                    if let Some(object) = object {
+                        let json = serde_json::to_vec(&object).map_err(|error| on_disk(error.into()))?;
+                        // What the row says is read again from what is written, so that the two cannot differ.
+                        match scanner.read_again(&corpus, index, object) {
+                            Ok((hash, texts)) => (said.hash, said.texts) = (hash, texts),
+                            Err(problem) if fates.stays(index) => {
+                                let why = format!("after masking: {problem}");
+                                fates.remove(index, FORM, Why::Words(why.into()));
+                            }
+                            Err(_) => {}
+                        }
+                        rewritten_rows.insert(index as u32, rewritten.len() as u32);
+                        rewritten.push(&[&json]).map_err(on_disk)?;
+                        changes.insert(index as u32, told);
+                        fact.changed = true;
+                    }
+                    fact.hash = said.hash;
+                    fact.chars = u32::try_from(said.texts.chars()).unwrap_or(u32::MAX);
+                    fact.is_document = said.texts.question.is_empty();
+                    row_texts = said.texts;
                 }
-                fact.hash = said.hash;
-                fact.chars = u32::try_from(said.texts.chars()).unwrap_or(u32::MAX);
-                fact.is_document = said.texts.question.is_empty();
-                row_texts = said.texts;
             }
-        }
-        texts.push(&row_texts).map_err(on_disk)?;
-        facts.push(fact);
-        Ok(())
-    })?;
+            texts.push(&row_texts).map_err(on_disk)?;
+            facts.push(fact);
+            Ok(())
+        },
+    )?;
 
     let mut refusals = Vec::new();
     form.removed = fates_of(&fates, FORM);

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use attune_data::{DataError, Entry, Form, FormatChoice, FormVote, ReadOptions, Record, Row, RowOrigin, RowProblem};
+use attune_data::{DataError, Entry, Form, FormVote, FormatChoice, ReadOptions, Record, Row, RowOrigin, RowProblem};
 use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -187,7 +187,11 @@ impl Corpus {
     /// Where a row stands.
     pub fn origin(&self, index: usize) -> RowOrigin {
         let place = self.places[index];
-        RowOrigin { file: Arc::clone(&self.names[place.input as usize]), row: place.row as usize, line: place.line as usize }
+        RowOrigin {
+            file: Arc::clone(&self.names[place.input as usize]),
+            row: place.row as usize,
+            line: place.line as usize,
+        }
     }
 
     /// Number of the file that a row stands in.
@@ -247,7 +251,10 @@ impl Corpus {
     }
 
     /// Every row that could not be read, as a line of JSON.
-    pub(crate) fn for_each_fault(&self, mut take: impl FnMut(&[u8]) -> Result<(), CurateError>) -> Result<(), CurateError> {
+    pub(crate) fn for_each_fault(
+        &self,
+        mut take: impl FnMut(&[u8]) -> Result<(), CurateError>,
+    ) -> Result<(), CurateError> {
         let mut bytes = Vec::new();
         for index in 0..self.faults.len() {
             self.faults.read(index, &mut bytes)?;

@@ -1,16 +1,19 @@
 //! From rows as they are to a set that is safe to train on: check, clean, split, statistics, differences, versions.
 //!
-//! [`corpus`] reads every input once and keeps it on disk; [`clean`], [`split`], [`stats`] and [`diff`] work on it.
+//! [`corpus`] reads every input once and keeps it on disk; [`check`], [`clean`], [`split`], [`stats`] and [`diff`] work on it.
 //! [`lineage`] says what a set is and where its rows came from.
 
 pub mod against;
+pub mod check;
 pub mod clean;
 pub mod corpus;
+pub mod croissant;
 pub mod diff;
 mod error;
 mod fates;
 pub mod lineage;
 mod live;
+mod looker;
 mod progress;
 mod report;
 mod scrub;

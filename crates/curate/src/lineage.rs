@@ -38,6 +38,9 @@ pub struct DatasetManifest {
     pub rows: usize,
     /// Merkle root of the rows of all `files`, in order.
     pub merkle_root: String,
+    /// The manifests of the sets that the inputs are a part of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parents: Vec<DatasetManifest>,
 }
 
 /// A file of rows that was written.
@@ -104,6 +107,11 @@ impl From<&Input> for ManifestInput {
 impl DatasetManifest {
     /// A manifest of this version and this program.
     pub(crate) fn new(command: &str, inputs: &[Input], files: Vec<DataFile>, steps: Vec<Step>) -> Self {
+        Self::of(command, inputs.iter().map(ManifestInput::from).collect(), files, steps)
+    }
+
+    /// A manifest of this version and this program.
+    pub fn of(command: &str, inputs: Vec<ManifestInput>, files: Vec<DataFile>, steps: Vec<Step>) -> Self {
         let roots: Vec<[u8; 32]> = files.iter().map(|file| unhex(&file.merkle_root)).collect();
         Self {
             format: FORMAT.into(),
@@ -116,9 +124,20 @@ impl DatasetManifest {
                 _ => hex(&merkle_root(&roots)),
             },
             files,
-            inputs: inputs.iter().map(ManifestInput::from).collect(),
+            inputs,
             steps,
+            parents: Vec::new(),
         }
+    }
+
+    /// The same with the manifests of the sets that its inputs are a part of.
+    pub fn with_parents(self, parents: Vec<Self>) -> Self {
+        Self { parents, ..self }
+    }
+
+    /// The manifest as JSON for people.
+    pub fn to_json(&self) -> Vec<u8> {
+        crate::clean::output::pretty(self)
     }
 
     /// Reads the manifest of a folder; `None` if there is none.
@@ -191,6 +210,11 @@ pub fn merkle_root(leaves: &[[u8; 32]]) -> [u8; 32] {
             .collect();
     }
     level[0]
+}
+
+/// As [`merkle_root`], in hex.
+pub fn merkle_root_hex(leaves: &[[u8; 32]]) -> String {
+    hex(&merkle_root(leaves))
 }
 
 /// Merkle root of rows, by their content hashes.

@@ -107,7 +107,10 @@ fn visit_value(
 /// The row with some of its strings replaced: `replace` is asked in the order of [`visit`] and answers `None` for a
 /// string that stays. A number that is replaced becomes a string. Two members whose new names are equal are told apart
 /// by a number at the end, so that no value is lost.
-pub(crate) fn rewrite(object: &Map<String, Value>, replace: &mut impl FnMut(usize, &str) -> Option<String>) -> Map<String, Value> {
+pub(crate) fn rewrite(
+    object: &Map<String, Value>,
+    replace: &mut impl FnMut(usize, &str) -> Option<String>,
+) -> Map<String, Value> {
     let mut next = 0;
     rewrite_object(object, &mut next, replace)
 }
@@ -251,8 +254,15 @@ mod tests {
         assert_eq!(
             shown,
             [
-                "0 a=<a>", "1 a=x", "2 b=<b>", "3 b[0].k=<k>", "4 b[0].k=y", "5 b[1]=12345678", "7 c=<c>",
-                "8 c.k=<k>", "9 c.k=z"
+                "0 a=<a>",
+                "1 a=x",
+                "2 b=<b>",
+                "3 b[0].k=<k>",
+                "4 b[0].k=y",
+                "5 b[1]=12345678",
+                "7 c=<c>",
+                "8 c.k=<k>",
+                "9 c.k=z"
             ]
         );
         let changed = rewrite(&object, &mut |slot, text| matches!(slot, 4 | 5 | 9).then(|| format!("[{text}]")));

@@ -266,7 +266,12 @@ impl Reading {
                 ..near_duplicates::Settings::default()
             };
             let report = near_duplicates::find(&live, None, &settings, &|_| ())?;
-            watch.progress(Progress { step: reason, done: rows.len() as u64, total: Some(rows.len() as u64), unit: "rows" })?;
+            watch.progress(Progress {
+                step: reason,
+                done: rows.len() as u64,
+                total: Some(rows.len() as u64),
+                unit: "rows",
+            })?;
             for removal in &report.removals {
                 let (left, right) = (removal.removed as u32, removal.kept as u32);
                 self.near.push((left, right));
@@ -592,8 +597,10 @@ mod tests {
     #[test]
     fn file_names_are_harmless_and_differ() {
         let mut taken = HashMap::new();
-        let names: Vec<String> =
-            ["Coach", "coach", "../../etc", "a b", "a/b", "é"].iter().map(|value| file_name(value, &mut taken)).collect();
+        let names: Vec<String> = ["Coach", "coach", "../../etc", "a b", "a/b", "é"]
+            .iter()
+            .map(|value| file_name(value, &mut taken))
+            .collect();
         assert_eq!(names, ["coach.jsonl", "coach-2.jsonl", "______etc.jsonl", "a_b.jsonl", "a_b-2.jsonl", "é.jsonl"]);
     }
 }

@@ -103,7 +103,7 @@ pub struct KeyCoverage {
 /// A histogram whose bars get wider with the value: 64 per doubling, so that percentiles are exact up to 1 part in 64
 /// whatever the number of rows.
 #[derive(Debug, Clone, Default)]
-struct Histogram {
+pub(crate) struct Histogram {
     counts: BTreeMap<u32, u64>,
     count: u64,
     sum: u64,
@@ -112,7 +112,7 @@ struct Histogram {
 }
 
 impl Histogram {
-    fn add(&mut self, value: u64) {
+    pub(crate) fn add(&mut self, value: u64) {
         *self.counts.entry(Self::bar(value)).or_default() += 1;
         self.min = if self.count == 0 { value } else { self.min.min(value) };
         self.max = self.max.max(value);
@@ -138,7 +138,7 @@ impl Histogram {
         u64::from(bar % 64 + 64) << shift
     }
 
-    fn finish(&self) -> Distribution {
+    pub(crate) fn finish(&self) -> Distribution {
         let mut percentiles = BTreeMap::new();
         for percent in [5u8, 25, 50, 75, 95, 99] {
             let rank = (self.count * u64::from(percent)).div_ceil(100).max(1);
@@ -151,14 +151,7 @@ impl Histogram {
                 }
             }
         }
-        Distribution {
-            count: self.count,
-            sum: self.sum,
-            min: self.min,
-            max: self.max,
-            percentiles,
-            bars: self.bars(),
-        }
+        Distribution { count: self.count, sum: self.sum, min: self.min, max: self.max, percentiles, bars: self.bars() }
     }
 
     /// About twenty bars from zero to the 99th percentile, of a round width, and one for the rest.
@@ -275,33 +268,38 @@ pub fn stats(request: &Request<'_>, watch: &dyn Watch) -> Result<Stats, CurateEr
     let (mut repeated_rows, mut repeated_questions, mut repeated_answers) = (0, 0, 0);
     let mut leaves = Vec::new();
     let mut misfits = 0;
-    corpus.for_each("counting", watch, |item| see(request, item), |_, seen| {
-        for (key, has_value) in seen.keys {
-            if keys.len() < MAX_NAMES || keys.contains_key(&key) {
-                let coverage = keys.entry(key).or_default();
-                if has_value { coverage.rows += 1 } else { coverage.without += 1 }
+    corpus.for_each(
+        "counting",
+        watch,
+        |item| see(request, item),
+        |_, seen| {
+            for (key, has_value) in seen.keys {
+                if keys.len() < MAX_NAMES || keys.contains_key(&key) {
+                    let coverage = keys.entry(key).or_default();
+                    if has_value { coverage.rows += 1 } else { coverage.without += 1 }
+                }
             }
-        }
-        let Some(said) = seen.said else {
-            misfits += 1;
-            return Ok(());
-        };
-        leaves.push(said.hash);
-        let mut content = [0; 16];
-        content.copy_from_slice(&said.hash[..16]);
-        repeated_rows += usize::from(!contents.insert(content));
-        repeated_questions += usize::from(said.question != short("") && !questions.insert(said.question));
-        repeated_answers += usize::from(!answers.insert(said.answer));
-        for (name, number) in said.numbers {
-            histograms.entry(name).or_default().add(number);
-        }
-        sources.add(said.source);
-        said.role.into_iter().for_each(|role| roles.add(role));
-        said.tags.into_iter().for_each(|tag| tags.add(tag));
-        languages.add(said.language.unwrap_or("unknown").to_owned());
-        said.start.into_iter().for_each(|start| starts.add(start));
-        Ok(())
-    })?;
+            let Some(said) = seen.said else {
+                misfits += 1;
+                return Ok(());
+            };
+            leaves.push(said.hash);
+            let mut content = [0; 16];
+            content.copy_from_slice(&said.hash[..16]);
+            repeated_rows += usize::from(!contents.insert(content));
+            repeated_questions += usize::from(said.question != short("") && !questions.insert(said.question));
+            repeated_answers += usize::from(!answers.insert(said.answer));
+            for (name, number) in said.numbers {
+                histograms.entry(name).or_default().add(number);
+            }
+            sources.add(said.source);
+            said.role.into_iter().for_each(|role| roles.add(role));
+            said.tags.into_iter().for_each(|tag| tags.add(tag));
+            languages.add(said.language.unwrap_or("unknown").to_owned());
+            said.start.into_iter().for_each(|start| starts.add(start));
+            Ok(())
+        },
+    )?;
     for coverage in keys.values_mut() {
         coverage.without = corpus.len() - coverage.rows;
     }
@@ -354,8 +352,7 @@ fn see(request: &Request<'_>, item: crate::corpus::Item) -> Seen {
         numbers.push(("answer tokens", tokens(&texts.answer) as u64));
         numbers.push(("row tokens", tokens(&whole) as u64 + tokens(&texts.context) as u64));
     }
-    let start: Vec<String> =
-        texts.question.split_whitespace().take(2).map(|word| word.to_lowercase()).collect();
+    let start: Vec<String> = texts.question.split_whitespace().take(2).map(|word| word.to_lowercase()).collect();
     let said = Said {
         hash: row.hash,
         question: short(&texts.question),

@@ -20,7 +20,18 @@ pub struct Texts {
 impl Texts {
     /// The texts of `row`; `record` may hold a passage.
     pub fn of(record: &Record, row: &Row) -> Self {
-        let mut texts = match &row.content {
+        let mut texts = Self::of_row(row);
+        for key in ["passage", "context"] {
+            if let Some(passage) = record.object.get(key).and_then(Value::as_str) {
+                append(&mut texts.context, passage);
+            }
+        }
+        texts
+    }
+
+    /// What is trained on: the texts of a row without the keys that are notes.
+    pub fn of_row(row: &Row) -> Self {
+        match &row.content {
             RowContent::Chat(chat) => {
                 let mut texts = Self { turns: chat.messages.len(), ..Self::default() };
                 texts.add(&chat.messages);
@@ -29,13 +40,7 @@ impl Texts {
             RowContent::Completion { prompt, completion } => {
                 Self { question: prompt.clone(), answer: completion.clone(), context: String::new(), turns: 2 }
             }
-        };
-        for key in ["passage", "context"] {
-            if let Some(passage) = record.object.get(key).and_then(Value::as_str) {
-                append(&mut texts.context, passage);
-            }
         }
-        texts
     }
 
     fn add(&mut self, messages: &[Message]) {
@@ -150,7 +155,8 @@ mod tests {
     fn names_come_from_texts_and_lists() {
         let object: Map<String, Value> =
             serde_json::from_str(r#"{"a": " x ", "b": ["y", "z"], "c": [], "d": 7, "e": {}}"#).expect("an object");
-        let names: Vec<Option<String>> = ["a", "b", "c", "d", "e", "f"].iter().map(|key| name_under(&object, key)).collect();
+        let names: Vec<Option<String>> =
+            ["a", "b", "c", "d", "e", "f"].iter().map(|key| name_under(&object, key)).collect();
         assert_eq!(names, [Some("x".into()), Some("y".into()), None, Some("7".into()), None, None]);
         assert_eq!(names_under(&object, "b"), ["y", "z"]);
     }

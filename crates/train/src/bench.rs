@@ -272,6 +272,7 @@ fn random_examples(options: &BenchOptions, vocabulary: usize) -> Vec<Example> {
             ids: (0..tokens).map(id).collect(),
             trained: (0..tokens).map(|position| position >= tokens - trained).collect(),
             origin: RowOrigin { file: Arc::clone(&file), row: index + 1, line: index + 1 },
+            hash: [0; 32],
         }
     };
     (0..options.examples * (options.steps + 1)).map(example).collect()

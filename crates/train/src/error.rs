@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use attune_compute::ComputeError;
 use attune_config::ConfigError;
+use attune_curate::CurateError;
 use attune_data::{DataError, RowOrigin};
 use attune_formats::files::FileError;
 use attune_formats::manifest::ManifestError;
@@ -36,6 +37,19 @@ pub enum TrainError {
     /// A data file.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// Evaluation data or the manifest of a data set.
+    #[error(transparent)]
+    Curate(#[from] Box<CurateError>),
+    /// Training rows that repeat evaluation data.
+    #[error("{repeats} of {rows} training rows repeat evaluation data:\n{}", listed(first, *repeats))]
+    Contaminated {
+        /// How many.
+        repeats: usize,
+        /// Of how many.
+        rows: usize,
+        /// The first ones, each with the row that it repeats.
+        first: Vec<String>,
+    },
     /// The tokenizer or the chat template.
     #[error(transparent)]
     Text(#[from] TextError),
@@ -219,6 +233,8 @@ impl TrainError {
             Self::Model(ModelError::AdapterSpec { .. } | ModelError::NoModuleMatched { .. }) => 2,
             Self::Compute(_) => 2,
             Self::Interrupted { .. } => 75,
+            Self::Contaminated { .. } => 3,
+            Self::Curate(source) if matches!(**source, CurateError::Setting { .. }) => 2,
             _ => 1,
         }
     }
@@ -228,6 +244,11 @@ impl TrainError {
         Some(match self {
             Self::Config(source) => return source.hint(),
             Self::Data(source) => return source.hint(),
+            Self::Curate(source) => return source.hint(),
+            Self::Contaminated { .. } => {
+                "take the rows out with `ft data clean`; if training on them is meant, give the reason in contamination.allow, which goes into the record of the run"
+                    .into()
+            }
             Self::Text(source) => source.hint().into(),
             Self::Model(source) => return source.hint(),
             Self::Compute(source) => return source.hint(),
@@ -362,6 +383,15 @@ impl RowFailure {
             RowProblem::TokenOutside { .. } => "the tokenizer belongs to another model".into(),
         }
     }
+}
+
+/// The first cases on a line each, and how many more there are.
+fn listed(first: &[String], total: usize) -> String {
+    let mut text = first.join("\n");
+    if total > first.len() {
+        text.push_str(&format!("\n... and {} more", total - first.len()));
+    }
+    text
 }
 
 impl fmt::Display for RowFailure {

@@ -18,6 +18,8 @@ pub struct Example {
     pub trained: Vec<bool>,
     /// Where the row came from.
     pub origin: RowOrigin,
+    /// Hash of what the row says: [`Row::hash`].
+    pub hash: [u8; 32],
 }
 
 impl Example {
@@ -249,7 +251,7 @@ fn fit(
             _ => report.truncated_right += 1,
         }
     }
-    Some((Example { ids, trained, origin: row.origin.clone() }, end_of_turn_trained))
+    Some((Example { ids, trained, origin: row.origin.clone(), hash: row.hash }, end_of_turn_trained))
 }
 
 /// What became of a row that could not be encoded.
@@ -332,6 +334,6 @@ pub(crate) mod tests {
     pub(crate) fn example(ids: &[u32], targets: &[usize]) -> Example {
         let trained = (0..ids.len()).map(|i| targets.contains(&i)).collect();
         let origin = RowOrigin { file: std::path::Path::new("test.jsonl").into(), row: 1, line: 1 };
-        Example { ids: ids.to_vec(), trained, origin }
+        Example { ids: ids.to_vec(), trained, origin, hash: [0; 32] }
     }
 }

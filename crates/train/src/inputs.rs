@@ -12,6 +12,7 @@ use attune_model::{Adapter, AdapterSpec, BaseModel, DecoderSpec, LayerChoice, Li
 use attune_text::{LoadOptions, TextModel, TrainOn};
 use serde_json::Value;
 
+use crate::contamination::{self, ContaminationRecord};
 use crate::error::TrainError;
 use crate::evaluate::{SamplePrompt, sample_prompts};
 use crate::events::{DataFile, DataRead, Event, Planned};
@@ -22,7 +23,7 @@ use crate::memory_plan::bytes::Surroundings;
 use crate::memory_plan::packing;
 use crate::memory_plan::shapes::lengths;
 use crate::memory_plan::{MemoryPlan, Question};
-use crate::plan::Layout;
+use crate::plan::{Layout, Mixture};
 use crate::run_dir::{HashedFile, Identity};
 
 /// Everything that is cheap to read: all of it is checked, and the plan made, before a weight is looked at.
@@ -35,12 +36,15 @@ pub struct Prepared {
     pub backend: Box<dyn Backend>,
     /// Training examples.
     pub train: Vec<Example>,
+    /// How often an epoch visits each of them.
+    pub mixture: Mixture,
     /// Validation examples; may be none.
     pub validation: Vec<Example>,
     /// Prompts that are continued beside each evaluation.
     pub prompts: Vec<SamplePrompt>,
     /// What the run will take, and how it is laid out.
     pub plan: MemoryPlan,
+    contamination: Option<ContaminationRecord>,
     train_files: Vec<DataFile>,
     validation_files: Vec<DataFile>,
 }
@@ -55,12 +59,16 @@ pub struct Inputs {
     pub backend: Box<dyn Backend>,
     /// Training examples.
     pub train: Vec<Example>,
+    /// How often an epoch visits each of them.
+    pub mixture: Mixture,
     /// Validation examples; may be none.
     pub validation: Vec<Example>,
     /// Prompts that are continued beside each evaluation.
     pub prompts: Vec<SamplePrompt>,
     /// What the run will take, and how it is laid out.
     pub plan: MemoryPlan,
+    /// How the training rows were compared with evaluation data; `None` if they were not.
+    pub contamination: Option<ContaminationRecord>,
     /// Hashes of all of it.
     pub identity: Identity,
 }
@@ -82,7 +90,7 @@ impl Prepared {
             check_folder("adapter.init_from", dir)?;
         }
         let backend = open_backend(config)?;
-        let text = TextModel::load(&config.model.path, &load_options(config))?;
+        let text = text_model(config)?;
         let base = BaseModel::load(&config.model.path)?;
         if let Some(before) = before {
             check_data_unchanged(before)?;
@@ -100,6 +108,13 @@ impl Prepared {
             emit(Event::DataRead(DataRead { key: validation_key, files, report }))?;
             validation = examples;
         }
+        let mixture = Mixture::new(config, &train)?;
+        // What goes on is what was compared when the run started.
+        let contamination = if before.is_none() { contamination::check(config, &data.train)? } else { None };
+        if let Some(ContaminationRecord { repeats, allowed_because: Some(reason), .. }) = &contamination {
+            let message = format!("{repeats} training rows repeat evaluation data; contamination.allow says: {reason}");
+            emit(Event::Warning { message })?;
+        }
         if let Some(message) = leak_warning(&data) {
             emit(Event::Warning { message })?;
         }
@@ -116,9 +131,21 @@ impl Prepared {
             emit(Event::Warning { message })?;
         }
 
-        let plan = plan_memory(config, (&base, backend.as_ref()), (&train, &validation), &prompts)?;
+        let plan = plan_memory(config, (&base, backend.as_ref()), (&train, &validation), &mixture, &prompts)?;
         let Data { train_files, validation_files, .. } = data;
-        Ok(Self { text, base, backend, train, validation, prompts, plan, train_files, validation_files })
+        Ok(Self {
+            text,
+            base,
+            backend,
+            train,
+            mixture,
+            validation,
+            prompts,
+            plan,
+            contamination,
+            train_files,
+            validation_files,
+        })
     }
 }
 
@@ -150,15 +177,15 @@ impl Inputs {
     /// # Errors
     /// When a weight is not finite, or anything changed since the run started.
     pub fn with_weights(prepared: Prepared, config: &Config, before: Option<&Identity>) -> Result<Self, TrainError> {
-        let Prepared { text, base, mut backend, train, validation, prompts, plan, train_files, validation_files } =
+        let Prepared { text, base, mut backend, train, mixture, validation, prompts, plan, contamination, .. } =
             prepared;
         let scan = base.scan(threads(config));
         let weights = scan.files.into_iter().map(|(path, blake3)| Ok(HashedFile { path, blake3 }));
         let identity = Identity {
             base: weights.chain([HashedFile::read(&base.config_file())]).collect::<Result<_, _>>()?,
             text: text.identity(),
-            train: train_files,
-            validation: validation_files,
+            train: prepared.train_files,
+            validation: prepared.validation_files,
             init_from: match &config.adapter.init_from {
                 Some(dir) => hash_all([dir.join("adapter_config.json"), dir.join("adapter_model.safetensors")])?,
                 None => Vec::new(),
@@ -173,7 +200,7 @@ impl Inputs {
             base.check_finite()?;
         }
         packing::keep(backend.as_mut(), &base, &plan.chosen.packed);
-        Ok(Self { text, base, backend, train, validation, prompts, plan, identity })
+        Ok(Self { text, base, backend, train, mixture, validation, prompts, plan, contamination, identity })
     }
 
     /// Positions that the decoder needs: the longest example, or the longest sample with its prompt.
@@ -236,6 +263,7 @@ fn plan_memory(
     config: &Config,
     (base, backend): (&BaseModel, &dyn Backend),
     (train, validation): (&[Example], &[Example]),
+    mixture: &Mixture,
     prompts: &[SamplePrompt],
 ) -> Result<MemoryPlan, TrainError> {
     let adapter = planned_adapter(config, &base.spec)?;
@@ -257,6 +285,7 @@ fn plan_memory(
             cache_positions: (longest_prompt + most_generated).min(positions),
         },
         train: &lengths(train),
+        mixture,
         validation: &lengths(validation),
         longest_prompt,
         layout: match config.hardware.layout {
@@ -306,6 +335,23 @@ fn open_backend(config: &Config) -> Result<Box<dyn Backend>, TrainError> {
     })
 }
 
+/// Tokenizer and chat template of the base model, with what section `model` changes.
+///
+/// # Errors
+/// When the tokenizer or the template is missing or broken.
+pub fn text_model(config: &Config) -> Result<TextModel, TrainError> {
+    Ok(TextModel::load(&config.model.path, &load_options(config))?)
+}
+
+/// `data.train_on`, in the words of the text room.
+pub fn train_on(config: &Config) -> TrainOn {
+    match config.data.train_on {
+        attune_config::TrainOn::Assistant => TrainOn::Assistant,
+        attune_config::TrainOn::Last => TrainOn::Last,
+        attune_config::TrainOn::All => TrainOn::All,
+    }
+}
+
 fn load_options(config: &Config) -> LoadOptions {
     let model = &config.model;
     let today = chrono::Local::now().date_naive();
@@ -327,11 +373,7 @@ fn load_options(config: &Config) -> LoadOptions {
 fn encode_options(config: &Config, base: &BaseModel) -> EncodeOptions {
     EncodeOptions {
         completion_style: config.data.completion_style,
-        train_on: match config.data.train_on {
-            attune_config::TrainOn::Assistant => TrainOn::Assistant,
-            attune_config::TrainOn::Last => TrainOn::Last,
-            attune_config::TrainOn::All => TrainOn::All,
-        },
+        train_on: train_on(config),
         max_seq_length: config.data.max_seq_length,
         max_positions: base.spec.max_positions,
         overlong: config.data.overlong,
@@ -378,14 +420,19 @@ struct Data {
     validation_files: Vec<DataFile>,
 }
 
-fn read_data(config: &Config) -> Result<Data, TrainError> {
-    let format = match config.data.format {
+/// `data.format`, in the words of the data room.
+pub fn format_choice(config: &Config) -> FormatChoice {
+    match config.data.format {
         DataFormat::Auto => FormatChoice::Auto,
         DataFormat::Messages => FormatChoice::Messages,
         DataFormat::PromptCompletion => FormatChoice::PromptCompletion,
         DataFormat::Alpaca => FormatChoice::Alpaca,
         DataFormat::Sharegpt => FormatChoice::Sharegpt,
-    };
+    }
+}
+
+fn read_data(config: &Config) -> Result<Data, TrainError> {
+    let format = format_choice(config);
     let DataSet { rows: mut train, files } = attune_data::read(&config.data.train, format)?;
     let train_files = files.iter().map(data_file).collect();
     let (mut validation, mut validation_files) = (Vec::new(), Vec::new());

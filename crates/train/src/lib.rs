@@ -28,11 +28,13 @@
 
 pub mod bench;
 pub mod checkpoint;
+pub mod contamination;
 pub mod error;
 pub mod evaluate;
 pub mod events;
 pub mod examples;
 pub mod inputs;
+mod lineage;
 mod memory;
 pub mod memory_plan;
 pub mod objective;

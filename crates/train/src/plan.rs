@@ -5,9 +5,10 @@
 //! example and the position, never the place in a packed batch.
 
 use attune_compute::rng;
-use attune_config::TrainingConfig;
+use attune_config::{Config, TrainingConfig};
 use attune_model::{PackedBatch, Target};
 
+use crate::error::TrainError;
 use crate::examples::Example;
 
 /// Keeps the random streams of one seed apart: permutations, dropout masks, row keys.
@@ -15,35 +16,133 @@ pub(crate) mod stream {
     pub(crate) const PERMUTATION: u64 = 0x7065_726d;
     pub(crate) const DROPOUT: u64 = 0x6472_6f70;
     pub(crate) const ROW: u64 = 0x726f_7773;
+    pub(crate) const SOURCE: u64 = 0x736f_7572;
+}
+
+/// Which examples an epoch visits, and how often: `data.weights`.
+///
+/// A source with weight 2 is visited twice in each epoch, one with weight 0.5 by half: which half goes on from epoch to
+/// epoch, so that two epochs visit each example once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mixture {
+    /// Empty when every example is visited once.
+    sources: Vec<Source>,
+    visits: usize,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Source {
+    examples: Vec<usize>,
+    visits: usize,
+}
+
+impl Mixture {
+    /// Every example once.
+    pub fn uniform(examples: usize) -> Self {
+        Self { sources: Vec::new(), visits: examples }
+    }
+
+    /// The examples of each file of `data.train` as often as `data.weights` says.
+    ///
+    /// # Errors
+    /// When a file has so few examples and so small a weight that none of them would ever be visited.
+    pub fn new(config: &Config, examples: &[Example]) -> Result<Self, TrainError> {
+        let weights = &config.data.weights;
+        if weights.iter().all(|&weight| weight == 1.0) {
+            return Ok(Self::uniform(examples.len()));
+        }
+        let mut sources = Vec::new();
+        for (path, &weight) in config.data.train.iter().zip(weights) {
+            let of_file = |example: &Example| *example.origin.file == **path;
+            let members: Vec<usize> =
+                examples.iter().enumerate().filter(|(_, example)| of_file(example)).map(|(index, _)| index).collect();
+            let visits = (weight * members.len() as f64).round() as usize;
+            if visits == 0 && !members.is_empty() {
+                return Err(TrainError::Setting {
+                    key: "data.weights",
+                    reason: format!(
+                        "{} has {} examples, and with the weight {weight} an epoch visits none of them",
+                        path.display(),
+                        members.len()
+                    ),
+                    hint: "raise the weight, or take the file out of data.train".into(),
+                });
+            }
+            sources.push(Source { examples: members, visits });
+        }
+        let visits = sources.iter().map(|source| source.visits).sum();
+        Ok(Self { sources, visits })
+    }
+
+    /// Examples that an epoch visits, each as often as it is visited.
+    pub fn visits(&self) -> usize {
+        self.visits
+    }
+
+    /// The examples of an epoch, before they are shuffled.
+    fn of_epoch(&self, seed: u64, epoch: u64, shuffle: bool) -> Vec<usize> {
+        if self.sources.is_empty() {
+            return (0..self.visits).collect();
+        }
+        let mut visited = Vec::with_capacity(self.visits);
+        for (number, source) in self.sources.iter().enumerate().filter(|(_, source)| source.visits > 0) {
+            let (length, visits) = (source.examples.len() as u64, source.visits as u64);
+            // An endless walk through the source, each pass in an order of its own; this is the epoch's part of it.
+            let (mut walk, end) = (epoch * visits, (epoch + 1) * visits);
+            while walk < end {
+                let (pass, at) = (walk / length, walk % length);
+                let take = (length - at).min(end - walk);
+                let order = if shuffle {
+                    let key = rng::key(&[seed, stream::SOURCE, number as u64, pass]);
+                    rng::permutation(key, source.examples.len())
+                } else {
+                    (0..source.examples.len()).collect()
+                };
+                visited.extend(order[at as usize..(at + take) as usize].iter().map(|&place| source.examples[place]));
+                walk += take;
+            }
+        }
+        visited
+    }
 }
 
 /// Which examples make which step.
 ///
-/// Every epoch visits each example once, in the order of a permutation of its own (or of the files, without
-/// shuffling). Steps take `batch_size` consecutive examples; what is left at the end of an epoch makes one smaller
+/// Every epoch visits each example once, or as its [`Mixture`] says, in the order of a permutation of its own (or of the
+/// files, without shuffling). Steps take `batch_size` consecutive examples; what is left at the end of an epoch makes one smaller
 /// step, so no step mixes two epochs and no example is left out.
 #[derive(Debug, Clone)]
 pub struct BatchPlan {
     seed: u64,
-    examples: usize,
+    mixture: Mixture,
     batch_size: usize,
     shuffle: bool,
     order: Option<(u64, Vec<usize>)>,
 }
 
 impl BatchPlan {
-    /// The plan for `examples` examples.
+    /// The plan of a run.
     ///
     /// # Panics
     /// If there are no examples or the batch size is 0: both are stopped before.
-    pub fn new(seed: u64, examples: usize, batch_size: usize, shuffle: bool) -> Self {
+    pub fn new(seed: u64, mixture: Mixture, batch_size: usize, shuffle: bool) -> Self {
+        let examples = mixture.visits();
         assert!(examples > 0 && batch_size > 0, "a plan for {examples} examples in batches of {batch_size}");
-        Self { seed, examples, batch_size, shuffle, order: None }
+        Self { seed, mixture, batch_size, shuffle, order: None }
+    }
+
+    /// The plan that a configuration asks for.
+    ///
+    /// # Panics
+    /// As [`BatchPlan::new`].
+    pub fn of(config: &Config, mixture: &Mixture) -> Self {
+        let training = &config.training;
+        Self::new(training.seed, mixture.clone(), training.batch_size, config.data.shuffle)
     }
 
     /// Steps of one epoch.
     pub fn steps_per_epoch(&self) -> u64 {
-        self.examples.div_ceil(self.batch_size) as u64
+        self.mixture.visits().div_ceil(self.batch_size) as u64
     }
 
     /// Steps of the whole run: `training.steps`, or those of all epochs.
@@ -54,7 +153,7 @@ impl BatchPlan {
     /// Epochs that lie behind after `steps` steps, as a fraction for display.
     pub fn epochs_after(&self, steps: u64) -> f64 {
         let (whole, rest) = (steps / self.steps_per_epoch(), steps % self.steps_per_epoch());
-        whole as f64 + (rest as usize * self.batch_size) as f64 / self.examples as f64
+        whole as f64 + (rest as usize * self.batch_size) as f64 / self.mixture.visits() as f64
     }
 
     /// Indices of the examples of step `step` (from 0). The order of the current epoch is kept, so that consecutive
@@ -66,15 +165,16 @@ impl BatchPlan {
         }
         let order = self.order.as_ref().map_or(&[][..], |(_, order)| order);
         let start = step_in_epoch as usize * self.batch_size;
-        order[start..(start + self.batch_size).min(self.examples)].to_vec()
+        order[start..(start + self.batch_size).min(order.len())].to_vec()
     }
 
     fn epoch_order(&self, epoch: u64) -> Vec<usize> {
-        if self.shuffle {
-            rng::permutation(rng::key(&[self.seed, epoch, stream::PERMUTATION]), self.examples)
-        } else {
-            (0..self.examples).collect()
+        let visited = self.mixture.of_epoch(self.seed, epoch, self.shuffle);
+        if !self.shuffle {
+            return visited;
         }
+        let order = rng::permutation(rng::key(&[self.seed, epoch, stream::PERMUTATION]), visited.len());
+        order.into_iter().map(|place| visited[place]).collect()
     }
 }
 
@@ -190,7 +290,7 @@ mod tests {
 
     #[test]
     fn every_epoch_visits_each_example_once_and_ends_with_a_smaller_step() {
-        let mut plan = BatchPlan::new(3, 10, 4, true);
+        let mut plan = BatchPlan::new(3, Mixture::uniform(10), 4, true);
         assert_eq!(plan.steps_per_epoch(), 3);
         for epoch in 0..3 {
             let batches: Vec<Vec<usize>> = (0..3).map(|step| plan.batch(epoch * 3 + step)).collect();
@@ -204,22 +304,71 @@ mod tests {
 
     #[test]
     fn a_batch_depends_on_seed_and_step_alone() {
-        let mut plan = BatchPlan::new(3, 100, 7, true);
+        let mut plan = BatchPlan::new(3, Mixture::uniform(100), 7, true);
         let forwards: Vec<_> = (0..40).map(|step| plan.batch(step)).collect();
         for step in (0..40).rev() {
-            assert_eq!(BatchPlan::new(3, 100, 7, true).batch(step), forwards[step as usize]);
+            assert_eq!(BatchPlan::new(3, Mixture::uniform(100), 7, true).batch(step), forwards[step as usize]);
         }
-        assert_ne!(BatchPlan::new(4, 100, 7, true).batch(0), forwards[0]);
-        assert_eq!(BatchPlan::new(4, 100, 7, false).batch(1), (7..14).collect::<Vec<_>>());
+        assert_ne!(BatchPlan::new(4, Mixture::uniform(100), 7, true).batch(0), forwards[0]);
+        assert_eq!(BatchPlan::new(4, Mixture::uniform(100), 7, false).batch(1), (7..14).collect::<Vec<_>>());
     }
 
     #[test]
     fn epochs_count_the_smaller_last_step() {
-        let plan = BatchPlan::new(0, 10, 4, false);
+        let plan = BatchPlan::new(0, Mixture::uniform(10), 4, false);
         assert_eq!(plan.epochs_after(0), 0.0);
         assert_eq!(plan.epochs_after(2), 0.8);
         assert_eq!(plan.epochs_after(3), 1.0);
         assert_eq!(plan.epochs_after(4), 1.4);
+    }
+
+    fn mixed(weights: &[f64], rows: &[usize]) -> Result<Mixture, TrainError> {
+        let mut config = Config::default();
+        let mut examples = Vec::new();
+        for (number, &rows) in rows.iter().enumerate() {
+            let path = std::path::PathBuf::from(format!("{number}.jsonl"));
+            for _ in 0..rows {
+                let mut example = example(&[1, 2], &[1]);
+                example.origin.file = path.as_path().into();
+                examples.push(example);
+            }
+            config.data.train.push(path);
+        }
+        config.data.weights = weights.to_vec();
+        Mixture::new(&config, &examples)
+    }
+
+    #[test]
+    fn weights_say_how_often_an_epoch_visits_a_source() {
+        for shuffle in [true, false] {
+            let mut plan = BatchPlan::new(5, mixed(&[2.0, 0.5, 1.0], &[3, 10, 4]).expect("it is valid"), 5, shuffle);
+            assert_eq!(plan.steps_per_epoch(), 3, "6 + 5 + 4 visits");
+            let mut of_two_epochs = vec![0; 17];
+            for epoch in 0..2 {
+                let mut visits = vec![0; 17];
+                for step in 0..3 {
+                    for index in plan.batch(epoch * 3 + step) {
+                        visits[index] += 1;
+                        of_two_epochs[index] += 1;
+                    }
+                }
+                assert_eq!(visits[..3], [2, 2, 2]);
+                assert_eq!(visits[3..13].iter().sum::<usize>(), 5);
+                assert_eq!(visits[13..], [1, 1, 1, 1]);
+            }
+            assert_eq!(of_two_epochs[3..13], [1; 10], "the second epoch takes the other half");
+        }
+    }
+
+    #[test]
+    fn weights_of_one_change_nothing() {
+        assert_eq!(mixed(&[1.0, 1.0], &[3, 4]).expect("it is valid"), Mixture::uniform(7));
+    }
+
+    #[test]
+    fn a_source_that_would_never_be_visited_is_an_error() {
+        let error = mixed(&[1.0, 0.01], &[3, 10]).expect_err("nothing of the second file would be trained");
+        assert!(error.to_string().contains("1.jsonl has 10 examples"), "{error}");
     }
 
     fn packing(layout: Layout, max_tokens: Option<usize>, max_examples: Option<usize>) -> Packing {

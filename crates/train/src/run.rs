@@ -15,6 +15,7 @@ use crate::error::TrainError;
 use crate::evaluate::{sample, validation_loss};
 use crate::events::{CheckpointSaved, Evaluated, Event, Observer, Sample, SkippedStep, Started, StepMetrics, Summary};
 use crate::inputs::{Inputs, planned_adapter};
+use crate::lineage;
 use crate::memory::peak_memory_bytes;
 use crate::objective::Sft;
 use crate::optimizer::AdamWSettings;
@@ -88,6 +89,7 @@ fn run_new(job: Job, recorder: &mut Recorder, interrupt: &AtomicBool) -> Result<
     let config = inputs.plan.fixed_in(config);
     let run_dir = RunDir::create(&job.run_dir)?;
     run_dir.write_config(&config)?;
+    lineage::write(&run_dir, &config, &inputs)?;
     run_dir.write_record(&new_record(&run_dir, &inputs))?;
     recorder.open_log(&run_dir)?;
     Run::train(&config, &inputs, &run_dir, recorder, interrupt, false)
@@ -103,7 +105,10 @@ fn run_again(job: Job, recorder: &mut Recorder, interrupt: &AtomicBool) -> Resul
     let now = new_record(&run_dir, &inputs);
     match record {
         // Killed at its very start.
-        None => run_dir.write_record(&now)?,
+        None => {
+            lineage::write(&run_dir, &job.config, &inputs)?;
+            run_dir.write_record(&now)?;
+        }
         Some(before) if before.host.instruction_set() != now.host.instruction_set() => {
             let (before, now) = (before.host.backend, now.host.backend);
             let message = format!("the run began on {before} and goes on on {now}: results may differ by rounding");
@@ -193,7 +198,7 @@ impl<'a, 'b> Run<'a, 'b> {
         };
         let (metrics, lines) = MetricsFile::open(run_dir.path(), state.reported_step())?;
 
-        let plan = BatchPlan::new(training.seed, inputs.train.len(), training.batch_size, config.data.shuffle);
+        let plan = BatchPlan::of(config, &inputs.mixture);
         let total_steps = plan.total_steps(training);
         recorder.emit(Event::Started(Started {
             run_dir: run_dir.path().into(),
@@ -501,6 +506,8 @@ fn new_record(run_dir: &RunDir, inputs: &Inputs) -> RunRecord {
         attune_version: env!("CARGO_PKG_VERSION").into(),
         identity: inputs.identity.clone(),
         host: Host::this(inputs.backend.name()),
+        rows_root: Some(lineage::root(&inputs.train)),
+        contamination: inputs.contamination.clone(),
     }
 }
 

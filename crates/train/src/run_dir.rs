@@ -8,6 +8,7 @@ use attune_formats::files::{self, LineLog};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::contamination::ContaminationRecord;
 use crate::error::TrainError;
 use crate::events::{DataFile, Event, SkippedStep, StepMetrics};
 
@@ -193,6 +194,12 @@ pub struct RunRecord {
     pub identity: Identity,
     /// Where it ran first.
     pub host: Host,
+    /// Merkle root of the rows that are trained on: `dataset.json` and `rows.jsonl` beside this file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows_root: Option<String>,
+    /// How the rows were compared with evaluation data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contamination: Option<ContaminationRecord>,
 }
 
 /// Everything that decides the bytes of the adapter. A run resumes only while it is unchanged.

@@ -1,5 +1,6 @@
 //! `ft data`
 
+mod check;
 mod clean;
 mod common;
 mod diff;
@@ -19,6 +20,7 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Inspect(inspect::Args),
+    Check(check::Args),
     Clean(clean::Args),
     Split(split::Args),
     Stats(stats::Args),
@@ -28,6 +30,7 @@ enum Command {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     match &args.command {
         Command::Inspect(args) => inspect::run(args),
+        Command::Check(args) => check::run(args),
         Command::Clean(args) => clean::run(args),
         Command::Split(args) => split::run(args),
         Command::Stats(args) => stats::run(args),

@@ -149,7 +149,9 @@ impl Cpu {
     pub fn with_isa(isa: Isa, threads: Option<usize>) -> Result<Self, ComputeError> {
         let isa = isa.verify()?;
         let (kernels, bf16) = kernels_of(isa);
-        Ok(Self { engine: Engine { workers: Workers::new(threads)?, isa, kernels, bf16, packed: PackedWeights::default() } })
+        Ok(Self {
+            engine: Engine { workers: Workers::new(threads)?, isa, kernels, bf16, packed: PackedWeights::default() },
+        })
     }
 
     /// The instructions in use.

@@ -65,7 +65,11 @@ impl PackedRight {
     /// The panels of some columns in a cut; the first column must be that of a panel.
     pub(super) fn panels(&self, cut: &Range<usize>, cols: &Range<usize>) -> &[u32] {
         let kernels = self.kernels;
-        assert!(cols.start.is_multiple_of(kernels.nr) && cols.end <= self.lanes, "panels of {cols:?} of {}", self.lanes);
+        assert!(
+            cols.start.is_multiple_of(kernels.nr) && cols.end <= self.lanes,
+            "panels of {cols:?} of {}",
+            self.lanes
+        );
         // Cuts before a cut are full.
         let whole = right_len(kernels, &(0..kernels.cut()), self.lanes);
         let start = cut.start / kernels.cut() * whole + cols.start * kernels.right.steps(cut.len());

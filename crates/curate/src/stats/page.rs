@@ -52,7 +52,9 @@ pub fn html(stats: &Stats, title: &str) -> String {
     ] {
         counted(&mut page, name, counts);
     }
-    page.push_str("<h2>Keys</h2>\n<table><tr><th>key</th><th class=\"n\">rows with a value</th><th class=\"n\">without</th></tr>");
+    page.push_str(
+        "<h2>Keys</h2>\n<table><tr><th>key</th><th class=\"n\">rows with a value</th><th class=\"n\">without</th></tr>",
+    );
     for (key, coverage) in stats.keys.iter().take(200) {
         let (rows, without) = (grouped(coverage.rows), grouped(coverage.without));
         let _ = write!(

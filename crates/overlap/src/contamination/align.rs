@@ -15,15 +15,23 @@ pub(crate) struct Alignment {
     pub(crate) replaced_numbers: usize,
 }
 
-/// Follows a question both ways from `length` words that are the same at `offset` of the question and at `at` of the text, until more
-/// than `max_misses` words in a row do not fit.
+/// A last word by itself is taken for the question's only behind so many others.
+const LAST_WORD: usize = 2;
+
+/// Words of the question, and those of the text that stand in their place.
+pub(crate) type Gap = (Range<usize>, Range<usize>);
+
+/// Follows a question both ways from `length` words that are the same at `offset` of the question and at `at` of the
+/// text, until more than `max_misses` words in a row do not fit.
 pub(crate) fn align(
     question: &[u64],
     weights: &[f32],
     text: &[u64],
     (offset, at, length): (usize, usize, usize),
     max_misses: usize,
+    gaps: &mut Vec<Gap>,
 ) -> Alignment {
+    gaps.clear();
     let mut weight: f64 = weights[offset..offset + length].iter().map(|&weight| f64::from(weight)).sum();
     let mut replaced_numbers = 0;
     let (mut first, mut end) = (at, at + length);
@@ -39,7 +47,9 @@ pub(crate) fn align(
                 end = at + length + j + 1;
             }
             Step::Gap(i, j) => {
-                replaced_numbers += replaced(question_after[i].iter().copied(), text_after[j].iter().copied());
+                replaced_numbers += replaced(&question_after[i.clone()], &text_after[j.clone()]);
+                let (before, reached) = (offset + length, at + length);
+                gaps.push((before + i.start..before + i.end, reached + j.start..reached + j.end));
             }
         },
     );
@@ -54,9 +64,9 @@ pub(crate) fn align(
                 first = at - 1 - j;
             }
             Step::Gap(i, j) => {
-                let part = &question_before[offset - i.end..offset - i.start];
-                replaced_numbers +=
-                    replaced(part.iter().copied(), text_before[at - j.end..at - j.start].iter().copied());
+                let (i, j) = (offset - i.end..offset - i.start, at - j.end..at - j.start);
+                replaced_numbers += replaced(&question_before[i.clone()], &text_before[j.clone()]);
+                gaps.push((i, j));
             }
         },
     );
@@ -97,12 +107,13 @@ fn extend(
     }
 }
 
-/// The nearest place where both go on the same for two words (or to the end of one of them).
+/// The nearest place where both go on the same for two words (or, very near, to the end of one of them).
 fn resume(
     (left, right): (usize, usize),
     max_misses: usize,
     same: impl Fn(usize, usize) -> bool,
 ) -> Option<(usize, usize)> {
+    let confirmed = |a: usize, b: usize| a + 1 < left && b + 1 < right && same(a + 1, b + 1);
     for total in 1..=2 * max_misses {
         let least = total.saturating_sub(max_misses);
         // From the middle outwards: a changed word is likelier than as many left out as put in.
@@ -113,7 +124,11 @@ fn resume(
                 continue;
             }
             let (a, b) = (skip, total - skip);
-            if a < left && b < right && same(a, b) && (a + 1 == left || b + 1 == right || same(a + 1, b + 1)) {
+            if a < left
+                && b < right
+                && same(a, b)
+                && (confirmed(a, b) || (b <= LAST_WORD && (a + 1 == left || b + 1 == right)))
+            {
                 return Some((a, b));
             }
         }
@@ -122,15 +137,12 @@ fn resume(
 }
 
 /// How many numbers of one side are missing on the other while other numbers stand there.
-fn replaced(question: impl Iterator<Item = u64>, text: impl Iterator<Item = u64>) -> usize {
-    let numbers: Vec<u64> = question.filter(|&word| is_number(word)).collect();
-    if numbers.is_empty() {
+pub(crate) fn replaced(question: &[u64], text: &[u64]) -> usize {
+    let missing = question.iter().filter(|word| is_number(**word) && !text.contains(word)).count();
+    if missing == 0 {
         return 0;
     }
-    let there: Vec<u64> = text.filter(|&word| is_number(word)).take(numbers.len() + 32).collect();
-    let missing = numbers.iter().filter(|number| !there.contains(number)).count();
-    let strange = there.iter().filter(|number| !numbers.contains(number)).count();
-    missing.min(strange)
+    missing.min(text.iter().filter(|word| is_number(**word) && !question.contains(word)).count())
 }
 
 #[cfg(test)]
@@ -145,7 +157,7 @@ mod tests {
         let place = |words: &[u64]| words.windows(seed.len()).position(|window| window == seed).expect("the seed");
         let anchor = (place(&question), place(&text.1), seed.len());
         let weights = vec![1.0; question.len()];
-        let found = align(&question, &weights, &text.1, anchor, 11);
+        let found = align(&question, &weights, &text.1, anchor, 11, &mut Vec::new());
         let mut words = Words::default();
         words.read(text.0);
         let span = words.span(text.0, found.text.start, found.text.end - 1);

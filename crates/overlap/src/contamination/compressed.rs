@@ -9,7 +9,8 @@ use super::error::Error;
 /// The most memory that unpacking an `.xz` file may take.
 const XZ_LIMIT_KIB: u32 = 1 << 20;
 
-/// Opens a file for reading and unpacks it on the way if its first bytes say that it is gzip, Zstandard, bzip2 or xz, whatever its name.
+/// Opens a file for reading and unpacks it on the way if its first bytes say that it is gzip, Zstandard, bzip2 or xz,
+/// whatever its name.
 ///
 /// # Errors
 /// [`Error::Read`].

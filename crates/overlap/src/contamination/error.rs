@@ -89,9 +89,11 @@ impl Error {
             Self::TooLarge { .. } => Some("check against fewer evaluation sets at a time".into()),
             Self::Read { .. } => None,
             Self::Unpacked { .. } => Some("split the file".into()),
-            Self::Syntax { .. } => {
-                Some("an evaluation file is JSONL (an object on each line) or a JSON list of objects; it may be packed as .gz, .zst, .bz2 or .xz".into())
-            }
+            Self::Syntax { .. } => Some(
+                "an evaluation file is JSONL (an object on each line) or a JSON list of objects; it may be packed as \
+                 .gz, .zst, .bz2 or .xz"
+                    .into(),
+            ),
             Self::Row { .. } => Some(
                 "a row has `question`, and `answer` and `passage` where there are such; `prompt`/`completion`, \
                  `problem`/`solution`, `input`/`target` and the columns of multiple choice are known too"
@@ -102,7 +104,10 @@ impl Error {
                 Some("the folder has no .jsonl or .json file (packed or not)".into())
             }
             Self::NotFound { near, .. } if near.is_empty() => None,
-            Self::NotFound { near, .. } => Some(format!("there is {}", near.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))),
+            Self::NotFound { near, .. } => {
+                let names: Vec<String> = near.iter().map(|name| format!("`{name}`")).collect();
+                Some(format!("there is {}", names.join(", ")))
+            }
         }
     }
 }

@@ -38,11 +38,14 @@ pub struct EvalSet {
 
 /// Reads an evaluation set: JSONL or JSON, packed (gzip, Zstandard, bzip2, xz) or not. The set is called like the file.
 ///
-/// Known columns are `question`, `answer` and `passage`, and those that the usual sets have: `prompt`/`completion`, `problem`/`solution`,
-/// `input`/`target`, `instruction`/`output`, `context`, `answers.text`, `choices` with an index or a letter, `A` to `F`, `ctx` with `endings`, `messages`.
+/// Known columns are `question`, `answer` and `passage`, and those that the usual sets have: `prompt`/`completion`,
+/// `problem`/`solution`, `input`/`target`, `instruction`/`output`, `context`, `answers.text`, `choices` with an index
+/// or a letter, `A` to `F`, `ctx` with `endings`, `messages`,
+/// and the nested articles of SQuAD.
 ///
 /// # Errors
-/// [`Error::Read`], [`Error::Unpacked`], [`Error::Syntax`] with the line, [`Error::Row`] with the number of the row, [`Error::Empty`].
+/// [`Error::Read`], [`Error::Unpacked`], [`Error::Syntax`] with the line, [`Error::Row`] with the number of the row,
+/// [`Error::Empty`].
 pub fn load_eval_file(path: &Path) -> Result<EvalSet, Error> {
     load_eval_files(&set_name(path), std::slice::from_ref(&path.to_path_buf()))
 }
@@ -90,7 +93,21 @@ fn take(value: Value, path: &Path, before: usize, rows: &mut Vec<EvalRow>) -> Re
         let number = rows.len() - before + 1;
         let failed = |reason| Error::Row { path: path.to_path_buf(), row: number, reason };
         let Value::Object(object) = value else { return Err(failed("a row must be an object".into())) };
-        rows.push(row_of(&object, number).map_err(failed)?);
+        let Some(paragraphs) = object.get("paragraphs").and_then(Value::as_array) else {
+            rows.push(row_of(&object, number).map_err(failed)?);
+            continue;
+        };
+        // SQuAD as it is published: articles of paragraphs, each with its questions.
+        for paragraph in paragraphs {
+            for question in paragraph.get("qas").and_then(Value::as_array).into_iter().flatten() {
+                let number = rows.len() - before + 1;
+                let failed = |reason| Error::Row { path: path.to_path_buf(), row: number, reason };
+                let object = question.as_object().ok_or_else(|| failed("a question must be an object".into()))?;
+                let mut row = row_of(object, number).map_err(failed)?;
+                row.passage = row.passage.or_else(|| paragraph.get("context")?.as_str().map(str::to_owned));
+                rows.push(row);
+            }
+        }
     }
     Ok(())
 }

@@ -28,8 +28,9 @@ const LISTED: usize = 5;
 
 /// Finds the files of an evaluation set by its name.
 ///
-/// `gsm8k` is `gsm8k.jsonl` as well as `GSM8K_test-1.jsonl.gz`, or `test.jsonl` in a folder `gsm8k`; but not `gsm8k_platinum.jsonl`.
-/// `gsm8k_test` leaves out the other splits. The files come sorted, the parts of a set by number.
+/// `gsm8k` is `gsm8k.jsonl` as well as `GSM8K_test-1.jsonl.gz`, or `test.jsonl` in a folder `gsm8k`; but not
+/// `gsm8k_platinum.jsonl`. `gsm8k_test` leaves out the other splits. The files come sorted, the parts of a set by
+/// number.
 ///
 /// # Errors
 /// [`Error::Read`] if the folder cannot be read, [`Error::NotFound`] with what looks like it.

@@ -7,12 +7,19 @@ use super::error::Error;
 use super::evals::{EvalRow, EvalSet};
 use super::paraphrase::Paraphrases;
 use super::settings::Settings;
-use super::table::{ByHash, Posting, Table};
+use super::table::{ByHash, Posting, Table, hot_places};
 use super::words::{Words, is_number, mix};
 
-/// Weight of the commonest word; the rarest, and numbers, have 1. The gap is small on purpose: one changed word should never
-/// be a fifth of a question.
+/// Weight of the commonest word; the rarest, and numbers, have 1. The gap is small on purpose: one changed word
+/// should never be a fifth of a question.
 const LEAST_WEIGHT: f64 = 0.5;
+/// Weight of the words of a mould: what many questions have in common at length tells none of them.
+const MOULD_WEIGHT: f64 = 0.02;
+/// A run of words that is in more questions than this may belong to one.
+const MOULD_QUESTIONS: usize = 5;
+/// So many words one after the other, all in such runs, are a mould. Shorter ones, such as `how many does
+/// he have left`, are just how questions are asked.
+const SHORTEST_MOULD: usize = 10;
 
 /// What the index leaves out of the rows, and its size.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -24,7 +31,8 @@ pub struct Summary {
     pub questions: usize,
     /// Rows with fewer words than [`Settings::min_tokens`], or fewer different ones than [`Settings::min_unique`].
     pub short_rows: usize,
-    /// Rows without a run of [`Settings::ngram`] words in question, passage or answer, or with none that is rare enough: they are not looked for.
+    /// Rows without a run of [`Settings::ngram`] words in question, passage or answer, or with none that is rare
+    /// enough: they are not looked for.
     pub unreachable_rows: usize,
     /// Questions that are also looked for in other words.
     pub paraphrase_questions: usize,
@@ -53,7 +61,9 @@ pub(crate) struct Group {
     pub(crate) members: Range<usize>,
     /// Sum of the weights of its words.
     pub(crate) weight: f64,
-    /// How many of its words are numbers.
+    /// How many of its words are its own, and not those of a mould.
+    pub(crate) own_words: usize,
+    /// How many of those are numbers.
     pub(crate) numbers: usize,
 }
 
@@ -89,6 +99,9 @@ struct Prepared {
     others: [Vec<u64>; 3],
 }
 
+/// A row, and the words of its parts that are not the anchor: question, answer, passage.
+type OtherParts = (u32, [Vec<u64>; 3]);
+
 impl Index {
     /// Builds the index of these sets.
     ///
@@ -114,18 +127,10 @@ impl Index {
         }
         u32::try_from(index.words.len()).map_err(|_| too_large("words"))?;
         u32::try_from(index.groups.len()).map_err(|_| too_large("questions"))?;
-        index.weigh();
         index.sets = sets;
-        let mut entries = Vec::new();
-        for (number, group) in index.groups.iter().enumerate() {
-            let words = &index.words[group.words.clone()];
-            entries.extend(
-                words
-                    .windows(settings.ngram)
-                    .enumerate()
-                    .map(|(offset, run)| (run_hash(run), Posting { group: number as u32, offset: offset as u32 })),
-            );
-        }
+        let mut entries = index.entries();
+        let mould = index.mould(&mut entries);
+        index.weigh(&mould);
         let lost;
         (index.table, lost) = Table::build(entries, index.groups.len(), settings.hot_ngram);
         index.summary.unreachable_rows += lost;
@@ -133,7 +138,8 @@ impl Index {
             let questions = index.groups.iter().enumerate().filter(|(_, group)| group.anchor == Anchor::Question);
             let texts = questions.map(|(number, group)| {
                 let row = index.members[group.members.start].row;
-                (number as u32, &index.sets[group.set as usize].rows[row as usize].question[..])
+                let text = &index.sets[group.set as usize].rows[row as usize].question[..];
+                (number as u32, text, &mould[group.words.clone()])
             });
             index.paraphrases = Some(Paraphrases::build(texts, paraphrase, settings.hot_ngram));
         }
@@ -164,7 +170,7 @@ impl Index {
     fn add(&mut self, number: u32, set: &EvalSet) {
         self.summary.rows += set.rows.len();
         let mut order: HashMap<(Anchor, Vec<u64>), usize> = HashMap::new();
-        let mut groups: Vec<(Anchor, Vec<u64>, Vec<(u32, [Vec<u64>; 3])>)> = Vec::new();
+        let mut groups: Vec<(Anchor, Vec<u64>, Vec<OtherParts>)> = Vec::new();
         for (row, content) in set.rows.iter().enumerate() {
             let Some(prepared) = self.prepare(row as u32, content) else { continue };
             let place = *order.entry((prepared.anchor, prepared.anchor_words.clone())).or_insert(groups.len());
@@ -180,15 +186,9 @@ impl Index {
                 let (question, answer, passage) = (self.store(&question), self.store(&answer), self.store(&passage));
                 self.members.push(Member { row, question, answer, passage });
             }
-            let numbers = self.words[words.clone()].iter().filter(|&&word| is_number(word)).count();
-            self.groups.push(Group {
-                set: number,
-                anchor,
-                words,
-                members: first..self.members.len(),
-                weight: 0.0,
-                numbers,
-            });
+            let members = first..self.members.len();
+            let (weight, own_words, numbers) = (0.0, 0, 0);
+            self.groups.push(Group { set: number, anchor, words, members, weight, own_words, numbers });
         }
     }
 
@@ -227,8 +227,36 @@ impl Index {
         start..self.words.len()
     }
 
+    /// The runs of words of all groups.
+    fn entries(&self) -> Vec<(u64, Posting)> {
+        let mut entries = Vec::new();
+        for (number, group) in self.groups.iter().enumerate() {
+            let runs = self.words[group.words.clone()].windows(self.settings.ngram).enumerate();
+            let place = |offset: usize| Posting { group: number as u32, offset: offset as u32 };
+            entries.extend(runs.map(|(offset, run)| (run_hash(run), place(offset))));
+        }
+        entries
+    }
+
+    /// Which words are those of a mould that many questions were cast in.
+    fn mould(&self, entries: &mut [(u64, Posting)]) -> Vec<bool> {
+        let mut mould = vec![false; self.words.len()];
+        hot_places(entries, MOULD_QUESTIONS, |place| {
+            let first = self.groups[place.group as usize].words.start + place.offset as usize;
+            mould[first..first + self.settings.ngram].fill(true);
+        });
+        for group in &self.groups {
+            for run in mould[group.words.clone()].chunk_by_mut(|a, b| a == b) {
+                if run[0] && run.len() < SHORTEST_MOULD {
+                    run.fill(false);
+                }
+            }
+        }
+        mould
+    }
+
     /// Weighs all words by how few of the groups have them.
-    fn weigh(&mut self) {
+    fn weigh(&mut self, mould: &[bool]) {
         let mut counts: ByHash<(u32, u32)> = ByHash::default();
         for (number, group) in self.groups.iter().enumerate() {
             for &word in &self.words[group.words.clone()] {
@@ -242,7 +270,11 @@ impl Index {
         self.weights = self
             .words
             .iter()
-            .map(|word| {
+            .zip(mould)
+            .map(|(word, mould)| {
+                if *mould {
+                    return MOULD_WEIGHT as f32;
+                }
                 let count = counts.get(word).map_or(1, |&(count, _)| count.max(1));
                 let rarity = if is_number(*word) {
                     1.0
@@ -253,6 +285,9 @@ impl Index {
             })
             .collect();
         for group in &mut self.groups {
+            let own = group.words.clone().filter(|&place| !mould[place]);
+            group.numbers = own.clone().filter(|&place| is_number(self.words[place])).count();
+            group.own_words = own.count();
             group.weight = self.weights[group.words.clone()].iter().map(|&weight| f64::from(weight)).sum();
         }
     }

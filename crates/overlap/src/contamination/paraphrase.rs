@@ -1,8 +1,10 @@
 //! Questions in other words: the same numbers, and most of the content words.
 //!
-//! Only questions with numbers are looked for, because their numbers are what tells a problem from another one of its kind. A question is
-//! entered by each of its numbers together with each content word beside it (`16 eggs`); two such pairs close to each other in a text
-//! make it worth a look.
+//! Only questions with numbers are looked for, because their numbers are what tells a problem from another one of its
+//! kind. A question is entered by each of its numbers together with each content word beside it (`16 eggs`); two such
+//! pairs close to each other in a text make it worth a look.
+
+use std::collections::VecDeque;
 
 use super::settings::ParaphraseSettings;
 use super::stem::{NUMBER_WORDS, STOP_WORDS, stem};
@@ -15,6 +17,12 @@ const BESIDE: usize = 3;
 const REACH: usize = 6;
 /// Longer questions are left out: so many content words are found in any long text.
 const LONGEST: usize = 300;
+/// Of so many numbers of a question, the stretch of text may have one more that the question has not.
+const STRANGE_NUMBERS: usize = 3;
+/// What a question with only one number has to reach beyond the threshold.
+const ONE_NUMBER: f64 = 0.15;
+/// A stretch of text that is shorter than this share of the question says less.
+const SHORTEST: f64 = 0.5;
 /// Pairs that are gathered before they are looked at.
 const MOST_HITS: usize = 1 << 20;
 
@@ -27,12 +35,16 @@ const UNKNOWN: u64 = 2;
 #[derive(Debug)]
 struct Question {
     group: u32,
-    /// Words of the question, all of them.
+    /// Words of the question that are its own.
     length: usize,
-    /// Features, sorted, with weights: that of a number is 0.
+    /// Features, sorted. Content words have weights; numbers have how often they occur.
     features: Vec<(u64, f32)>,
-    /// Sum of the weights.
+    /// Sum of the weights of content words.
     weight: f64,
+    /// How many of the features are numbers.
+    numbers: usize,
+    /// How often they occur, all together.
+    occurrences: usize,
 }
 
 /// The questions that are looked for in other words.
@@ -62,6 +74,8 @@ pub(crate) struct Reader {
     numbers: Vec<usize>,
     hits: Vec<(u32, u32, u64)>,
     folded: Vec<u8>,
+    /// Features of words seen before, by hash: most words of a text are a few common ones.
+    seen: Vec<(u64, u64)>,
 }
 
 /// Words with a meaning of their own, by hash.
@@ -107,6 +121,8 @@ impl Reader {
         self.features.clear();
         self.features.resize(words.hashes.len(), UNKNOWN);
         self.numbers.clear();
+        // No word has the hash 0, or it would be one that says nothing.
+        self.seen.resize(1 << 12, (0, NOTHING));
         let mut at = 0;
         while at < words.hashes.len() {
             let word = words.hashes[at];
@@ -124,7 +140,8 @@ impl Reader {
         }
     }
 
-    /// The number that begins with the word `at`, and how many words it takes: `25`, `twenty-five`, `2 thousand`, `one hundred and five`.
+    /// The number that begins with the word `at`, and how many words it takes: `25`, `twenty-five`, `2 thousand`,
+    /// `one hundred and five`.
     fn number(&mut self, vocabulary: &Vocabulary, text: &str, words: &Words, at: usize) -> (u64, usize) {
         let value = |at: usize| words.hashes.get(at).and_then(|&word| vocabulary.number(word));
         let (mut whole, mut part, mut last_unit) = (0_u64, 0_u64, u64::MAX);
@@ -185,7 +202,12 @@ impl Reader {
     #[inline]
     fn feature(&mut self, vocabulary: &Vocabulary, text: &str, words: &Words, at: usize) -> u64 {
         if self.features[at] == UNKNOWN {
-            self.features[at] = self.content(vocabulary, text, words, at);
+            let word = words.hashes[at];
+            let place = (word >> 52) as usize;
+            if self.seen[place].0 != word {
+                self.seen[place] = (word, self.content(vocabulary, text, words, at));
+            }
+            self.features[at] = self.seen[place].1;
         }
         self.features[at]
     }
@@ -236,40 +258,51 @@ fn number_feature(value: u64) -> u64 {
 }
 
 impl Paraphrases {
-    /// Enters the questions that have enough numbers and content words.
+    /// Enters the questions that have enough numbers and content words of their own: not those for which `mould` has
+    /// `true`.
     pub(crate) fn build<'a>(
-        texts: impl Iterator<Item = (u32, &'a str)>,
+        texts: impl Iterator<Item = (u32, &'a str, &'a [bool])>,
         settings: &ParaphraseSettings,
         hot: usize,
     ) -> Self {
         let vocabulary = Vocabulary::new();
         let (mut words, mut reader) = (Words::default(), Reader::default());
         let (mut questions, mut entries, mut counts) = (Vec::new(), Vec::new(), ByHash::<u32>::default());
-        for (group, text) in texts {
+        for (group, text, mould) in texts {
             words.read(text);
             if words.hashes.len() > LONGEST {
                 continue;
             }
             reader.read(&vocabulary, text, &words);
-            let mut features: Vec<u64> = (0..words.hashes.len())
+            for (feature, _) in reader.features.iter_mut().zip(mould).filter(|(_, mould)| **mould) {
+                *feature = NOTHING;
+            }
+            let own = &reader.features;
+            reader.numbers.retain(|&at| own[at] != NOTHING);
+            let length = mould.iter().filter(|mould| !**mould).count();
+            let mut all: Vec<u64> = (0..words.hashes.len())
                 .map(|at| reader.feature(&vocabulary, text, &words, at))
                 .filter(|&feature| feature != NOTHING)
                 .collect();
-            features.sort_unstable();
-            features.dedup();
-            let numbers = features.iter().filter(|&&feature| is_number(feature)).count();
-            if numbers < settings.min_numbers || features.len() - numbers < settings.min_content {
+            all.sort_unstable();
+            let features: Vec<(u64, f32)> =
+                all.chunk_by(|a, b| a == b).map(|same| (same[0], same.len() as f32)).collect();
+            let numbers = features.iter().filter(|(feature, _)| is_number(*feature)).count();
+            // One number tells little: then more of the words have to.
+            let least = settings.min_content + if numbers == 1 { 2 } else { 0 };
+            if numbers < settings.min_numbers.max(1) || features.len() - numbers < least {
                 continue;
             }
-            for &feature in &features {
+            for &(feature, _) in &features {
                 *counts.entry(feature).or_default() += 1;
             }
             let posting = Posting { group: questions.len() as u32, offset: 0 };
-            for at in std::mem::take(&mut reader.numbers) {
+            let places = std::mem::take(&mut reader.numbers);
+            for &at in &places {
                 reader.pairs(&vocabulary, text, &words, at, |key| entries.push((key, posting)));
             }
-            let features = features.into_iter().map(|feature| (feature, 0.0)).collect();
-            questions.push(Question { group, length: words.hashes.len(), features, weight: 0.0 });
+            let occurrences = places.len();
+            questions.push(Question { group, length, features, weight: 0.0, numbers, occurrences });
         }
         let all = (questions.len() + 1) as f64;
         for question in &mut questions {
@@ -375,36 +408,21 @@ impl Paraphrases {
         at: usize,
         stretch: usize,
     ) -> Option<Rewording> {
-        let mut near = std::collections::VecDeque::new();
-        let mut counts = vec![0_u32; question.features.len()];
-        let mut missing = question.features.iter().filter(|(feature, _)| is_number(*feature)).count();
-        let mut weight = 0.0;
+        let mut window = Window::new(question);
+        let threshold = self.settings.threshold + if question.numbers == 1 { ONE_NUMBER } else { 0.0 };
+        let shortest = (question.length as f64 * SHORTEST) as usize;
         let mut best: Option<Rewording> = None;
         for place in at.saturating_sub(stretch)..words.hashes.len().min(at + stretch) {
             let feature = reader.feature(&self.vocabulary, text, words, place);
-            let Ok(number) = question.features.binary_search_by_key(&feature, |entry| entry.0) else { continue };
-            let (feature, own) = question.features[number];
-            near.push_back((place, number));
-            counts[number] += 1;
-            if counts[number] == 1 {
-                missing -= usize::from(is_number(feature));
-                weight += f64::from(own);
+            if feature == NOTHING || !window.add(place, feature, stretch) {
+                continue;
             }
-            while let Some(&(first, number)) = near.front()
-                && (place - first >= stretch || counts[number] > 1)
-            {
-                near.pop_front();
-                counts[number] -= 1;
-                if counts[number] == 0 {
-                    missing += usize::from(is_number(question.features[number].0));
-                    weight -= f64::from(question.features[number].1);
-                }
-            }
-            let score = weight / question.weight;
-            if missing == 0
-                && score >= self.settings.threshold
+            let score = window.weight / question.weight;
+            if window.numbers_agree()
+                && score >= threshold
                 && best.as_ref().is_none_or(|best| score > best.score + 1e-9)
-                && let Some(&(first, _)) = near.front()
+                && let Some(first) = window.first()
+                && place + 1 - first >= shortest
             {
                 best = Some(Rewording { group: question.group, score: score.min(1.0), first, last: place });
             }
@@ -413,18 +431,113 @@ impl Paraphrases {
     }
 }
 
+/// A stretch of text that moves on, and what of a question is in it.
+struct Window<'a> {
+    question: &'a Question,
+    /// Places of the question's features, and which they are.
+    near: VecDeque<(usize, usize)>,
+    /// Places of numbers that the question does not have.
+    strange: VecDeque<usize>,
+    counts: Vec<u32>,
+    /// Weight of the content words.
+    weight: f64,
+    /// Numbers that are not there.
+    missing: usize,
+    /// Numbers that are there as often as in the question, or each time less.
+    fitting: usize,
+    /// All numbers of the question, each time.
+    known: usize,
+}
+
+impl<'a> Window<'a> {
+    fn new(question: &'a Question) -> Self {
+        let counts = vec![0; question.features.len()];
+        let (near, strange) = (VecDeque::new(), VecDeque::new());
+        Self { question, near, strange, counts, weight: 0.0, missing: question.numbers, fitting: 0, known: 0 }
+    }
+
+    /// Moves on to a feature, and says whether the question has it.
+    fn add(&mut self, place: usize, feature: u64, stretch: usize) -> bool {
+        let features = &self.question.features;
+        let Ok(number) = features.binary_search_by_key(&feature, |entry| entry.0) else {
+            if is_number(feature) {
+                self.strange.push_back(place);
+            }
+            return false;
+        };
+        self.near.push_back((place, number));
+        self.counts[number] += 1;
+        let (needed, count) = (features[number].1, self.counts[number]);
+        if is_number(feature) {
+            self.missing -= usize::from(count == 1);
+            self.fitting += usize::from(count as f32 <= needed);
+            self.known += 1;
+        } else if count == 1 {
+            self.weight += f64::from(needed);
+        }
+        while let Some(&(first, number)) = self.near.front()
+            && (place - first >= stretch || self.is_spare(number))
+        {
+            self.drop_first(number);
+        }
+        let first = self.near.front().map_or(place, |&(first, _)| first);
+        while self.strange.front().is_some_and(|&place| place < first) {
+            self.strange.pop_front();
+        }
+        true
+    }
+
+    /// Whether the feature is there once more than it has to be.
+    fn is_spare(&self, number: usize) -> bool {
+        let (feature, needed) = self.question.features[number];
+        let needed = if is_number(feature) { needed } else { 1.0 };
+        self.counts[number] as f32 > needed
+    }
+
+    fn drop_first(&mut self, number: usize) {
+        self.near.pop_front();
+        let (feature, needed) = self.question.features[number];
+        let count = self.counts[number];
+        if is_number(feature) {
+            self.missing += usize::from(count == 1);
+            self.fitting -= usize::from(count as f32 <= needed);
+            self.known -= 1;
+        } else if count == 1 {
+            self.weight -= f64::from(needed);
+        }
+        self.counts[number] -= 1;
+    }
+
+    fn first(&self) -> Option<usize> {
+        self.near.front().map(|&(first, _)| first)
+    }
+
+    /// Whether the numbers are those of the question: all of them, most of them as often, and not many others.
+    fn numbers_agree(&self) -> bool {
+        let there = self.known + self.strange.len();
+        self.missing == 0
+            && self.fitting * 4 >= self.question.occurrences * 3
+            && self.strange.len() <= self.question.numbers / STRANGE_NUMBERS
+            && there * 2 <= self.question.occurrences * 3 + 2
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const QUESTION: &str = "Janet's ducks lay 16 eggs per day. She eats three for breakfast every morning and bakes muffins for her friends \
-        every day with four. She sells the remainder at the farmers' market daily for $2 per fresh duck egg.";
+    const QUESTION: &str = "Janet's ducks lay 16 eggs per day. She eats three for breakfast every morning and bakes muffins for \
+        her friends every day with four. She sells the remainder at the farmers' market daily for $2 per fresh duck egg.";
 
     fn found(text: &str) -> Vec<Rewording> {
         let fillers = (0..40)
             .map(|n| format!("The number {n} train goes {} times over hill {} and the lake of swans.", n + 3, n * 7));
         let questions: Vec<String> = std::iter::once(QUESTION.to_owned()).chain(fillers).collect();
-        let texts = questions.iter().enumerate().map(|(group, text)| (group as u32, &text[..]));
+        let mould = [false; 100];
+        let texts = questions
+            .iter()
+            .enumerate()
+            .map(|(group, text)| (group as u32, &text[..], &mould[..Words::hashes_of(text).len()]));
         let paraphrases = Paraphrases::build(texts, &ParaphraseSettings::default(), 32);
         assert!(paraphrases.len() > 30 && paraphrases.bytes() > 0);
         let mut words = Words::default();
@@ -434,8 +547,8 @@ mod tests {
 
     #[test]
     fn other_words_for_the_same_are_found() {
-        let text = "Every day sixteen eggs are laid by the ducks of Janet; 3 are eaten at breakfast, and 4 go into muffins baked \
-            for friends. At two dollars for a fresh egg, what remains is sold daily on the market.";
+        let text = "Every day sixteen eggs are laid by the ducks of Janet; 3 are eaten at breakfast, and 4 go into muffins \
+            baked for friends. At two dollars for a fresh egg, what remains is sold daily on the market.";
         let found = found(text);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].group, 0);

@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use super::align::align;
+use super::align::{Alignment, Gap, align, replaced};
 use super::index::{Anchor, Group, Index, Member, RUN_FACTOR, run_hash};
 use super::paraphrase::Reader;
 use super::table::{ByHash, Posting};
-use super::words::{Words, mix};
+use super::words::{Folded, Words, mix, next_word};
 
 /// A short answer has to be there word by word, this near to the question.
 const SHORT_ANSWER: usize = 3;
@@ -20,7 +20,11 @@ const PASSAGE_RUN: usize = 4;
 /// More of an answer or passage is not looked at.
 const LONGEST_PART: usize = 4000;
 /// From this on an answer or passage confirms a short question.
-const CONFIRMS: f64 = 0.5;
+const CONFIRMS: f64 = 0.8;
+/// From this share of a question on it is worth to look into its gaps.
+const WORTH_A_LOOK: f64 = 0.5;
+/// Words of a gap that may be the same words, divided in another way.
+const MOST_DIVIDED: usize = 6;
 /// Below this many words no number of a question may be another one in the text; above, one in so many.
 const NUMBERS_MUST_AGREE: usize = 20;
 const NUMBERS_PER_CHANGE: usize = 3;
@@ -69,6 +73,10 @@ pub struct Scratch {
     reached: ByHash<usize>,
     hits: Vec<(usize, u64)>,
     runs: ByHash<()>,
+    gaps: Vec<Gap>,
+    /// The words of a row whose gaps are looked into.
+    row_words: Words,
+    folded: [Vec<u8>; 2],
 }
 
 /// A group in a text.
@@ -91,7 +99,8 @@ struct RowScores {
 }
 
 impl Index {
-    /// Finds the evaluation rows in a text; of each question the best place. Sorted by set, row and place; the same for any `scratch`.
+    /// Finds the evaluation rows in a text; of each question the best place. Sorted by set, row and place; the same
+    /// for any `scratch`.
     #[must_use]
     pub fn check(&self, text: &str, scratch: &mut Scratch) -> Vec<Match> {
         scratch.words.read(text);
@@ -101,7 +110,7 @@ impl Index {
         let hits = std::mem::take(&mut scratch.hits);
         for &(at, key) in &hits {
             for &posting in self.table.get(key) {
-                self.follow(posting, at, scratch);
+                self.follow(posting, at, text, scratch);
             }
         }
         scratch.hits = hits;
@@ -150,7 +159,7 @@ impl Index {
                 });
             }
         }
-        matches.sort_by(|a, b| (a.set, a.row, a.span.start, a.layer).cmp(&(b.set, b.row, b.span.start, b.layer)));
+        matches.sort_by_key(|found| (found.set, found.row, found.span.start, found.layer));
         matches
     }
 
@@ -187,7 +196,7 @@ impl Index {
     }
 
     /// Follows a group from a run of words that is the same, and keeps it if enough is there.
-    fn follow(&self, posting: Posting, at: usize, scratch: &mut Scratch) {
+    fn follow(&self, posting: Posting, at: usize, whole_text: &str, scratch: &mut Scratch) {
         let number = u64::from(posting.group);
         if scratch.reached.get(&number).is_some_and(|&reached| at < reached) {
             return;
@@ -199,14 +208,22 @@ impl Index {
             // Another run with the same hash.
             return;
         }
-        let alignment = align(question, weights, text, (offset, at, length), self.settings.max_misses);
+        let place = (offset, at, length);
+        let mut alignment = align(question, weights, text, place, self.settings.max_misses, &mut scratch.gaps);
         scratch.reached.insert(number, alignment.text.end);
-        let anchor_score = (alignment.weight / group.weight).min(1.0);
-        let allowed = if question.len() < NUMBERS_MUST_AGREE { 0 } else { (group.numbers / NUMBERS_PER_CHANGE).max(1) };
+        let allowed =
+            if group.own_words < NUMBERS_MUST_AGREE { 0 } else { (group.numbers / NUMBERS_PER_CHANGE).max(1) };
         // Sums of weights are not exact: what is whole may fall short by a hair.
-        if anchor_score + 1e-6 < self.settings.required(question.len()) || alignment.replaced_numbers > allowed {
+        let required = self.settings.required(group.own_words) - 1e-6;
+        let enough = |found: &Alignment| found.weight / group.weight >= required && found.replaced_numbers <= allowed;
+        if !enough(&alignment) && alignment.weight / group.weight >= WORTH_A_LOOK {
+            self.close_gaps(group, whole_text, scratch, &mut alignment);
+        }
+        if !enough(&alignment) {
             return;
         }
+        let text = &scratch.words.hashes[..];
+        let anchor_score = whole(alignment.weight / group.weight);
         if scratch.found.get(&number).is_some_and(|best| best.scores.score >= 1.0 || best.anchor_score > anchor_score) {
             return;
         }
@@ -223,6 +240,47 @@ impl Index {
         let best = scratch.found.entry(number).or_insert_with(|| find.clone());
         if find.scores.score > best.scores.score {
             *best = find;
+        }
+    }
+
+    /// Counts words that are only divided in another way as found: `80 000` for `80,000`, `230 pm` for `2:30 pm`,
+    /// `ecofriendly`.
+    fn close_gaps(&self, group: &Group, text: &str, scratch: &mut Scratch, alignment: &mut Alignment) {
+        let row = &self.sets()[group.set as usize].rows[self.members[group.members.start].row as usize];
+        let part = match group.anchor {
+            Anchor::Question => &row.question[..],
+            Anchor::Passage => row.passage.as_deref().unwrap_or_default(),
+            Anchor::Answer => row.answer.as_deref().unwrap_or_default(),
+        };
+        scratch.row_words.read(part);
+        let (question, words) = (&self.words[group.words.clone()], &scratch.words);
+        let [own, other] = &mut scratch.folded;
+        for (of_question, of_text) in &scratch.gaps {
+            if of_question.len().max(of_text.len()) > MOST_DIVIDED {
+                continue;
+            }
+            join(part, &scratch.row_words.starts[of_question.clone()], own);
+            // At the ends of a question the words that stand in place of its last ones are not known for certain.
+            let (first, end) = (of_text.start, of_text.end);
+            let mut is_own = |candidate: Range<usize>| {
+                join(text, &words.starts[candidate], other);
+                own == other
+            };
+            let same = if of_question.end == question.len() {
+                (first..words.starts.len().min(end + 2)).any(|last| is_own(first..last + 1))
+            } else if of_question.start == 0 {
+                (first.saturating_sub(2)..end).any(|first| is_own(first..end))
+            } else {
+                is_own(first..end)
+            };
+            if same {
+                alignment.replaced_numbers -= replaced(&question[of_question.clone()], &words.hashes[of_text.clone()])
+                    .min(alignment.replaced_numbers);
+                alignment.weight += self.weights[group.words.clone()][of_question.clone()]
+                    .iter()
+                    .map(|&weight| f64::from(weight))
+                    .sum::<f64>();
+            }
         }
     }
 
@@ -267,15 +325,18 @@ impl Index {
         };
         let confirmed =
             answer.unwrap_or(0.0).max(passage.unwrap_or(0.0)) >= CONFIRMS || (answer, passage) == (None, None);
-        let score = if group.anchor == Anchor::Question && group.words.len() >= settings.short_question {
-            // A question of some length says enough by itself: often it is copied with another answer, or none.
+        // A question of some length says enough by itself: often it is copied with another answer, or none. Where
+        // most of it is a mould, all of it has to be there.
+        let is_long = group.own_words >= settings.short_question
+            || (question >= 1.0 && group.words.len() >= settings.short_question);
+        let score = if group.anchor == Anchor::Question && is_long {
             weighted.max(question)
         } else if confirmed {
             weighted
         } else {
             0.0
         };
-        RowScores { score: score.min(1.0), question, answer, passage }
+        RowScores { score: whole(score), question, answer, passage }
     }
 
     /// How much of a row's answer is near `place`; nothing if it has none apart from its anchor.
@@ -301,6 +362,27 @@ impl Index {
         }
         Some(near_runs(words, &self.weights[member.passage.clone()], place, (PASSAGE_RUN, PASSAGE_REACH), text, runs))
     }
+}
+
+/// A score that is 1 but for the rounding of sums is 1.
+fn whole(score: f64) -> f64 {
+    if score > 1.0 - 1e-9 { 1.0 } else { score }
+}
+
+/// The letters and digits of the words that begin at `starts`; of numbers all digits, as they are written.
+fn join(text: &str, starts: &[usize], into: &mut Vec<u8>) {
+    let mut folded = Folded(std::mem::take(into));
+    folded.0.clear();
+    for &start in starts {
+        let before = folded.0.len();
+        let Some(word) = next_word(text, start, &mut folded) else { continue };
+        let written = &text.as_bytes()[word.start..word.end];
+        if word.number && written.is_ascii() {
+            folded.0.truncate(before);
+            folded.0.extend(written.iter().filter(|byte| byte.is_ascii_digit()));
+        }
+    }
+    *into = folded.0;
 }
 
 /// The row with the highest score (then the fullest answer, then the first), and the others.
@@ -351,5 +433,5 @@ fn near_runs(
             there += weight;
         }
     }
-    if all > 0.0 { (there / all).min(1.0) } else { 0.0 }
+    if all > 0.0 { whole(there / all) } else { 0.0 }
 }

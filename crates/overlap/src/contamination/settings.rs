@@ -15,12 +15,14 @@ pub struct Settings {
     /// A question is followed until more than this many words in a row do not fit.
     pub max_misses: usize,
     /// A row with fewer words in question, answer and passage together is left out.
+    /// (Tools that count pieces of words use 20, which is about 13 words.)
     pub min_tokens: usize,
     /// A row with fewer different words is left out.
     pub min_unique: usize,
     /// A question with fewer words has to be there word by word, and its answer or passage with it.
     pub short_question: usize,
-    /// The least score of a question of `short_question` words. It falls evenly to `threshold` at `long_question` words.
+    /// The least score of a question of `short_question` words. It falls evenly to `threshold` at `long_question`
+    /// words.
     pub short_score: f64,
     /// A question with this many words needs no more than `threshold`.
     pub long_question: usize,
@@ -43,10 +45,10 @@ impl Default for Settings {
             ngram: 5,
             sample_every: 1,
             max_misses: 11,
-            min_tokens: 20,
+            min_tokens: 10,
             min_unique: 4,
             short_question: 12,
-            short_score: 0.9,
+            short_score: 0.86,
             long_question: 50,
             weights: [0.7, 0.2, 0.1],
             question_answer_weights: [0.75, 0.25],
@@ -64,7 +66,7 @@ pub struct ParaphraseSettings {
     pub threshold: f64,
     /// A question with fewer different numbers is left out.
     pub min_numbers: usize,
-    /// A question with fewer different content words is left out.
+    /// A question with fewer different content words is left out; with only one number it has to have two more.
     pub min_content: usize,
     /// How long the stretch may be, in lengths of the question.
     pub stretch: f64,
@@ -72,7 +74,7 @@ pub struct ParaphraseSettings {
 
 impl Default for ParaphraseSettings {
     fn default() -> Self {
-        Self { threshold: 0.65, min_numbers: 2, min_content: 6, stretch: 1.5 }
+        Self { threshold: 0.6, min_numbers: 1, min_content: 4, stretch: 1.5 }
     }
 }
 
@@ -148,8 +150,8 @@ mod tests {
     fn short_questions_need_more() {
         let settings = Settings::default();
         assert_eq!(settings.required(5), 1.0);
-        assert_eq!(settings.required(12), 0.9);
-        assert!((settings.required(31) - 0.85).abs() < 1e-9);
+        assert_eq!(settings.required(12), 0.86);
+        assert!((settings.required(31) - 0.83).abs() < 1e-9);
         assert_eq!(settings.required(50), 0.8);
         assert_eq!(settings.required(5000), 0.8);
     }

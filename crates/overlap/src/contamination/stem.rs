@@ -320,7 +320,8 @@ fn is_vowel(byte: u8) -> bool {
     matches!(byte, b'a' | b'e' | b'i' | b'o' | b'u' | b'y')
 }
 
-/// Cuts the ending off a folded word, so that `baked`, `bakes`, `baking` and `bake` become the same. Words of other scripts stay.
+/// Cuts the ending off a folded word, so that `baked`, `bakes`, `baking` and `bake` become the same. Words of other
+/// scripts stay.
 pub(crate) fn stem(word: &mut Vec<u8>) {
     if let Ok(place) = IRREGULAR.binary_search_by(|(form, _)| form.as_bytes().cmp(word)) {
         word.clear();

@@ -124,6 +124,15 @@ fn bits(key: u64) -> u64 {
     1 << (key & 63) | 1 << (key >> 6 & 63) | 1 << (key >> 12 & 63)
 }
 
+/// Calls `take` with the places of each run of words that is in more than `hot` groups. The entries are sorted on the
+/// way.
+pub(crate) fn hot_places(entries: &mut [(u64, Posting)], hot: usize, mut take: impl FnMut(Posting)) {
+    entries.sort_unstable();
+    for run in entries.chunk_by(|a, b| a.0 == b.0).filter(|run| distinct_groups(run) > hot) {
+        run.iter().for_each(|entry| take(entry.1));
+    }
+}
+
 fn distinct_groups(run: &[(u64, Posting)]) -> usize {
     run.chunk_by(|a, b| a.1.group == b.1.group).count()
 }

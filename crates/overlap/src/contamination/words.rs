@@ -1,9 +1,10 @@
 //! The words of a text, the same however it is punctuated, cased or spelt in Unicode.
 //!
-//! A word is a run of letters, a number, or one character of a script that is written without spaces. Letters are folded
-//! (compatibility decomposition, without marks, lower case); apostrophes within a word, marks and invisible characters
-//! are dropped, so `Earth's`, `Earth’s` and `earths` are one word. A number is `1000` whether it is written `1,000` or `1000.00`.
-//! The calculator's notes of GSM8K (`<<48/2=24>>`) are no words: most copies of the set come without them.
+//! A word is a run of letters, a number, or one character of a script that is written without spaces. Letters are
+//! folded (compatibility decomposition, without marks, lower case); apostrophes within a word, marks and invisible
+//! characters are dropped, so `Earth's`, `Earth’s` and `earths` are one word. A number is `1000` whether it is
+//! written `1,000` or `1000.00`. The calculator's notes of GSM8K (`<<48/2=24>>`) are no words: most copies of the set
+//! come without them.
 
 use unicode_normalization::char::{decompose_compatible, is_combining_mark};
 
@@ -199,7 +200,8 @@ fn letters(text: &str, start: usize, mut at: usize, sink: &mut impl Sink) -> Wor
     Word { start, end, number: false }
 }
 
-/// A number in ASCII: digits, commas before groups of three, points before digits. Zeros at the end of a fraction are dropped.
+/// A number in ASCII: digits, commas before groups of three, points before digits. Zeros at the end of a fraction are
+/// dropped.
 #[inline]
 fn digits(bytes: &[u8], start: usize, sink: &mut impl Sink) -> Word {
     let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);

@@ -48,7 +48,7 @@ pub fn measure(inputs: &Inputs, config: &Config, speed: &Speed) -> Result<Measur
     let engine = engine(config, inputs)?;
     let mut trainable = fresh(config, inputs)?;
     let training = &config.training;
-    let mut plan = BatchPlan::new(training.seed, inputs.train.len(), training.batch_size, config.data.shuffle);
+    let mut plan = BatchPlan::of(config, &inputs.mixture);
     let total = plan.total_steps(training);
     let (lengths, spec) = (lengths(&inputs.train), &inputs.base.spec);
     let mut shapes_of = |step: u64| Shapes::of_steps(&lengths, &[plan.batch(step)], &engine.packing, spec);
@@ -68,7 +68,7 @@ pub fn measure(inputs: &Inputs, config: &Config, speed: &Speed) -> Result<Measur
             break;
         }
         let train = shapes_of(step);
-        let mut batches = BatchPlan::new(training.seed, inputs.train.len(), training.batch_size, config.data.shuffle);
+        let mut batches = BatchPlan::of(config, &inputs.mixture);
         let indices = batches.batch(step);
         let input = StepInput { examples: &inputs.train, indices: &indices, step, learning_rate: 0.0 };
         let begin = Instant::now();

@@ -24,7 +24,7 @@ use attune_model::{Adapter, DecoderSpec, SavePolicy};
 use serde::Serialize;
 
 use crate::evaluate::EXAMPLES_AT_ONCE;
-use crate::plan::{BatchPlan, Layout, Packing};
+use crate::plan::{BatchPlan, Layout, Mixture, Packing};
 use budget::Budget;
 use bytes::{Peak, Sizes, Surroundings, Width};
 use packing::{Candidate, Reads};
@@ -54,6 +54,8 @@ pub struct Question<'a> {
     pub surroundings: Surroundings,
     /// Training examples.
     pub train: &'a [Length],
+    /// How often an epoch visits each of them.
+    pub mixture: &'a Mixture,
     /// Validation examples.
     pub validation: &'a [Length],
     /// Tokens of the longest prompt that is continued; 0 without samples.
@@ -244,10 +246,10 @@ struct Shaped {
 
 impl Shaped {
     fn new(question: &Question, max_tokens: Option<usize>) -> Self {
-        let Question { config, spec, train, validation, layout, .. } = *question;
+        let Question { config, spec, train, mixture, validation, layout, .. } = *question;
         let packing = Packing { layout, max_tokens, max_examples: config.hardware.micro_batch_examples };
         let training = &config.training;
-        let mut plan = BatchPlan::new(training.seed, train.len(), training.batch_size, config.data.shuffle);
+        let mut plan = BatchPlan::of(config, mixture);
         let steps = plan.total_steps(training);
         let train = Shapes::of_training(train, &mut plan, steps, &packing, spec);
         let tokens: usize = train.micro.iter().map(|micro| micro.width.tokens + TOKENS_OF_A_MICRO_BATCH).sum();

@@ -4,6 +4,7 @@ use attune_config::{Activations, MemorySize};
 use attune_model::{AdapterSpec, LayerChoice, Linear, RopeScaling, Targets};
 
 use super::*;
+use crate::plan::Mixture;
 
 const GIB: u64 = 1 << 30;
 
@@ -81,6 +82,7 @@ impl Case {
                 cache_positions: 0,
             },
             train: &self.lengths,
+            mixture: &Mixture::uniform(self.lengths.len()),
             validation: &self.lengths[..7],
             longest_prompt: 0,
             layout: Layout::Packed,

@@ -26,6 +26,9 @@ pub(crate) struct Args {
     out: PathBuf,
     #[command(flatten)]
     source: Source,
+    /// Also describe the folder for other tools: croissant.json
+    #[arg(long)]
+    croissant: bool,
     /// A base model: what its tokenizer has no words for looks like a key
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
@@ -40,7 +43,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let read = read_options(&config);
     let request = Request {
         inputs: &args.files,
-        format: args.source.format(),
+        format: args.source.format_of(&config),
         read: &read,
         config: &config,
         out: &args.out,
@@ -50,6 +53,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         let shown = Shown::new()?;
         attune_curate::clean::clean(&request, &shown)?
     };
+    if let Some(manifest) = outcome.report.manifest.as_ref().filter(|_| args.croissant) {
+        attune_curate::croissant::write(&args.out, manifest)?;
+    }
     if args.json {
         let root = outcome.report.manifest.as_ref().map(|manifest| manifest.merkle_root.clone());
         let line = json!({

@@ -38,6 +38,14 @@ impl Source {
     pub(crate) fn format(&self) -> FormatChoice {
         self.format.choice()
     }
+
+    /// The form that is named on the command line, or else in the configuration.
+    pub(crate) fn format_of(&self, config: &Config) -> FormatChoice {
+        match self.format {
+            Format::Auto => attune_train::inputs::format_choice(config),
+            named => named.choice(),
+        }
+    }
 }
 
 /// How files are read under a configuration.

@@ -38,7 +38,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let request = Request {
         old: &old,
         new: &new,
-        format: args.source.format(),
+        format: args.source.format_of(&config),
         read: &read,
         split: &config.split,
         scratch: &scratch,
@@ -65,7 +65,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         }
     }
     if diff.changes.len() > at_most {
-        output::result(&format!("... and {} more; --show 0 shows all", grouped((diff.changes.len() - at_most) as u64)))?;
+        output::result(&format!(
+            "... and {} more; --show 0 shows all",
+            grouped((diff.changes.len() - at_most) as u64)
+        ))?;
     }
     output::result(&numbers(&diff))
 }
@@ -101,10 +104,10 @@ fn lines_of(change: &Change) -> Vec<Line> {
         Change::Added { new } => vec![side(Ink::Good, "+", new)],
         Change::Removed { old } => vec![side(Ink::Error, "-", old)],
         Change::Changed { old, new, by } => {
-            let mut lines = vec![Line::new().with(
-                Ink::Plain,
-                format!("~ {} -> {} (same {by})", one_line(&old.place), one_line(&new.place)),
-            )];
+            let mut lines = vec![
+                Line::new()
+                    .with(Ink::Plain, format!("~ {} -> {} (same {by})", one_line(&old.place), one_line(&new.place))),
+            ];
             for (what, before, after) in
                 [("question", &old.question, &new.question), ("answer", &old.answer, &new.answer)]
             {
@@ -129,7 +132,8 @@ fn side(ink: Ink, sign: &str, side: &Side) -> Line {
 fn window(before: &str, after: &str) -> (String, String) {
     const BEFORE: usize = 30;
     const AFTER: usize = 70;
-    let (before, after): (Vec<char>, Vec<char>) = (one_line(before).chars().collect(), one_line(after).chars().collect());
+    let (before, after): (Vec<char>, Vec<char>) =
+        (one_line(before).chars().collect(), one_line(after).chars().collect());
     let same = before.iter().zip(&after).take_while(|(left, right)| left == right).count();
     let from = same.saturating_sub(BEFORE);
     let cut = |text: &[char]| {

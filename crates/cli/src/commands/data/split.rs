@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use attune_curate::DatasetManifest;
 use attune_curate::split::{Request, SplitReport};
 use serde_json::json;
 
@@ -30,6 +31,9 @@ pub(crate) struct Args {
     /// Write one file per value of this key, such as role or tags
     #[arg(long, value_name = "KEY")]
     by: Option<String>,
+    /// Also describe the folder for other tools: croissant.json
+    #[arg(long)]
+    croissant: bool,
     /// Print the result as one line of JSON
     #[arg(long)]
     json: bool,
@@ -41,7 +45,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let read = read_options(&config);
     let request = Request {
         inputs: &args.files,
-        format: args.source.format(),
+        format: args.source.format_of(&config),
         read: &read,
         config: &config.split,
         by: args.by.as_deref(),
@@ -51,6 +55,11 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         let shown = Shown::new()?;
         attune_curate::split::split(&request, &shown)?
     };
+    if args.croissant
+        && let Some(manifest) = DatasetManifest::read(&args.out)?
+    {
+        attune_curate::croissant::write(&args.out, &manifest)?;
+    }
     if args.json {
         return output::result(&json!({ "out": args.out, "report": report }).to_string());
     }

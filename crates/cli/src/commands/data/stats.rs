@@ -37,7 +37,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let scratch = std::env::temp_dir();
     let request = Request {
         inputs: &args.files,
-        format: args.source.format(),
+        format: args.source.format_of(&config),
         read: &read,
         config: &config.clean,
         tokens: text.as_ref().map(token_counter),
@@ -71,7 +71,8 @@ fn describe(stats: &Stats) -> Vec<String> {
         .distributions
         .iter()
         .map(|(name, distribution)| {
-            let percentile = |percent| distribution.percentiles.get(&percent).map_or("-".into(), |&value| grouped(value));
+            let percentile =
+                |percent| distribution.percentiles.get(&percent).map_or("-".into(), |&value| grouped(value));
             vec![
                 name.clone(),
                 grouped(distribution.min),
@@ -102,12 +103,9 @@ fn describe(stats: &Stats) -> Vec<String> {
     ] {
         lines.push(format!("{what}: {}", grouped(count as u64)));
     }
-    for (name, counts) in [
-        ("sources", &stats.sources),
-        ("roles", &stats.roles),
-        ("tags", &stats.tags),
-        ("languages", &stats.languages),
-    ] {
+    for (name, counts) in
+        [("sources", &stats.sources), ("roles", &stats.roles), ("tags", &stats.tags), ("languages", &stats.languages)]
+    {
         if !counts.is_empty() {
             let shown: Vec<String> =
                 counts.iter().take(8).map(|(value, count)| format!("{value} {}", grouped(*count as u64))).collect();
@@ -123,7 +121,9 @@ fn histogram(distribution: &Distribution) -> Vec<String> {
     let mut from = 0;
     let mut lines = Vec::new();
     for &(to, count) in &distribution.bars {
-        lines.push(format!("{:>9}  {:<40} {}", grouped(from), bar(count, most, 40), grouped(count)).trim_end().to_owned());
+        lines.push(
+            format!("{:>9}  {:<40} {}", grouped(from), bar(count, most, 40), grouped(count)).trim_end().to_owned(),
+        );
         from = to;
     }
     lines

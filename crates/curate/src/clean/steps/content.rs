@@ -23,12 +23,8 @@ pub(in crate::clean) fn contamination(work: &mut Work<'_>) -> Result<(), CurateE
     work.texts.for_each(
         &live,
         |_, texts| {
-            let text = texts.all();
             // Scratch keeps buffers between texts; one per text costs some allocations and no correctness.
-            let found = index.check(&text, &mut Scratch::default());
-            found.into_iter().max_by(|left, right| left.score.total_cmp(&right.score)).map(|best| {
-                (index.sets()[best.set].name.clone(), against::describe(&index, &best, &text))
-            })
+            against::best(&index, &texts.all(), &mut Scratch::default())
         },
         |row, found| {
             if let Some((set, words)) = found {
@@ -46,7 +42,15 @@ pub(in crate::clean) fn contamination(work: &mut Work<'_>) -> Result<(), CurateE
     close(work, report, action, "clean.contamination");
     Ok(())
 }
-pub(in crate::clean) fn poison(_: &mut Work<'_>) -> Result<(), CurateError> { Ok(()) }
-pub(in crate::clean) fn quality(_: &mut Work<'_>) -> Result<(), CurateError> { Ok(()) }
-pub(in crate::clean) fn documents(_: &mut Work<'_>) -> Result<(), CurateError> { Ok(()) }
-pub(in crate::clean) fn keep_best(_: &mut Work<'_>) -> Result<(), CurateError> { Ok(()) }
+pub(in crate::clean) fn poison(_: &mut Work<'_>) -> Result<(), CurateError> {
+    Ok(())
+}
+pub(in crate::clean) fn quality(_: &mut Work<'_>) -> Result<(), CurateError> {
+    Ok(())
+}
+pub(in crate::clean) fn documents(_: &mut Work<'_>) -> Result<(), CurateError> {
+    Ok(())
+}
+pub(in crate::clean) fn keep_best(_: &mut Work<'_>) -> Result<(), CurateError> {
+    Ok(())
+}

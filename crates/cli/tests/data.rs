@@ -1,0 +1,393 @@
+//! `ft data check`, `clean`, `split`, `stats`, `diff`, and what `ft train` does with sets that are not as they should be.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests")]
+
+mod common;
+
+use std::collections::{BTreeMap, HashSet};
+
+use common::{Scratch, chat, ft_with, names};
+use serde_json::{Value, json};
+
+/// Rows of a JSONL file of the scratch folder.
+fn rows(scratch: &Scratch, name: &str) -> Vec<Value> {
+    let text = String::from_utf8(scratch.read(name)).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Questions of which no two are alike.
+const TOPICS: [&str; 12] = [
+    "Why do ships float although steel is heavier than water?",
+    "Which planet has the shortest day, and how long does it last?",
+    "How does yeast make dough rise in a warm kitchen?",
+    "What made the Hanseatic League lose its influence?",
+    "Explain recursion to somebody who has never programmed.",
+    "When should tomatoes be planted out after the last frost?",
+    "Name a novel in which the narrator cannot be trusted.",
+    "How is the offside rule judged in association football?",
+    "What does a violinist do to play a harmonic?",
+    "Why does a magnet stop attracting when it is heated?",
+    "Describe how a bill becomes law in Norway.",
+    "What is the difference between weather and climate?",
+];
+
+fn question(index: usize, answer: &str) -> String {
+    json!({ "prompt": TOPICS[index], "completion": answer }).to_string()
+}
+
+/// Twelve rows that no step has anything against.
+fn good_rows() -> Vec<String> {
+    let answers = [
+        "The hull pushes aside more water than the ship weighs, and the water pushes back with that weight.",
+        "Jupiter turns once in a little less than ten hours, faster than every other planet.",
+        "The cells eat sugar and give off carbon dioxide, whose bubbles are caught in the stretchy gluten.",
+        "Territorial states grew strong, trade moved to the Atlantic, and its members no longer agreed.",
+        "A recipe may say: to tidy a shelf, tidy one book, then tidy the rest of the shelf the same way.",
+        "Wait until nights stay mild, usually a fortnight later, and harden the seedlings off before.",
+        "In The Remains of the Day the butler hides from himself what he has given up.",
+        "A player is judged at the moment the ball is played, by head, body and feet, not by the arms.",
+        "The finger touches the string lightly at a half or a third, so only part of it may swing.",
+        "Heat shakes the tiny magnets inside out of their common direction, above the Curie point for good.",
+        "Parliament debates it in committee, votes on it twice, and the King in Council gives assent.",
+        "One is what the sky does this afternoon; the other is what it does over some thirty years.",
+    ];
+    answers.iter().enumerate().map(|(index, answer)| question(index, answer)).collect()
+}
+
+fn lines(rows: &[String]) -> String {
+    rows.join("\n") + "\n"
+}
+
+// check
+
+#[test]
+fn check_says_that_a_good_set_is_good() {
+    let scratch = Scratch::new();
+    let said = scratch.ft(&["data", "check", "--config", "ft.yaml"]).done();
+    for part in ["readable", "template", "share of trained tokens", "end of turn", "train.jsonl: messages, 24 rows"] {
+        assert!(said.stdout.contains(part), "{part:?} is not in\n{}", said.stdout);
+    }
+    assert!(!said.stdout.contains("refused"), "{}", said.stdout);
+}
+
+#[test]
+fn check_refuses_what_would_stop_training_or_teach_something_wrong() {
+    let scratch = Scratch::new();
+    let mut bad: Vec<String> = good_rows();
+    bad.push("{\"prompt\": \"half a row".into());
+    bad.push(json!({ "prompt": "A question without an answer?", "completion": "" }).to_string());
+    bad.push(json!({ "prompt": 7, "completion": "The prompt is a number." }).to_string());
+    scratch.write("bad.jsonl", &lines(&bad));
+    let said = scratch.ft(&["data", "check", "bad.jsonl", "--json"]);
+    assert_eq!(said.code, Some(3), "{}", said.stderr);
+    let report = said.json();
+    assert_eq!(report["verdict"], "refused");
+    assert_eq!(report["rows"], 15);
+    let check = |name: &str| -> Value {
+        let checks = report["checks"].as_array().unwrap();
+        checks.iter().find(|check| check["check"] == name).unwrap_or_else(|| panic!("{name} in {checks:?}")).clone()
+    };
+    assert_eq!((check("readable")["found"].as_u64(), check("form")["found"].as_u64()), (Some(1), Some(2)));
+    assert!(check("readable")["examples"][0].as_str().unwrap().contains("bad.jsonl:13 (row 13)"));
+}
+
+#[test]
+fn check_tells_lengths_in_tokens_of_the_base() {
+    let scratch = Scratch::new();
+    let long = chat("Count on", &"one two three ".repeat(200));
+    scratch.write("long.jsonl", &lines(&[chat("Say one", "one"), long]));
+    let said = scratch.ft(&["data", "check", "long.jsonl", "--config", "ft.yaml", "--json"]);
+    assert_eq!(said.code, Some(3));
+    let report = said.json();
+    let length = report["checks"].as_array().unwrap().iter().find(|check| check["check"] == "length").unwrap().clone();
+    assert_eq!((length["verdict"].as_str(), length["found"].as_u64()), (Some("refused"), Some(1)));
+    assert!(length["examples"][0].as_str().unwrap().contains("long.jsonl:2 (row 2)"));
+    let dropped = ["data", "check", "long.jsonl", "--config", "ft.yaml", "--json", "--set", "data.overlong=drop"];
+    assert_eq!(scratch.ft(&dropped).done().json()["verdict"], "warning");
+}
+
+// clean
+
+#[test]
+fn no_row_leaves_without_a_reason() {
+    let scratch = Scratch::new();
+    let mut hostile: Vec<Vec<u8>> = good_rows().into_iter().map(String::into_bytes).collect();
+    hostile.push(b"{\"prompt\": \"never ends".to_vec());
+    hostile.push(br#"{"prompt": "twice", "prompt": "again", "completion": "which?"}"#.to_vec());
+    hostile.push(br#"{"prompt": "not a number", "completion": NaN}"#.to_vec());
+    hostile.push([&b"{\"prompt\": \"bytes \xff\xfe\", \"completion\": \"no text\"}"[..]].concat());
+    hostile.push(b"{\"prompt\": \"a null byte\x00\", \"completion\": \"in the middle\"}".to_vec());
+    hostile.push([vec![b'['; 5000], vec![b']'; 5000]].concat());
+    hostile.push(b"null".to_vec());
+    hostile.push(b"[1, 2, 3]".to_vec());
+    hostile.push(br#"{"prompt": null, "completion": null}"#.to_vec());
+    hostile.push(json!({ "prompt": "long ".repeat(2_000_000), "completion": "a string of 10 MB" }).to_string().into());
+    let count = hostile.len();
+    let bytes = hostile.join(&b"\n"[..]);
+    std::io::Write::write_all(&mut std::fs::File::create(scratch.path("hostile.jsonl")).unwrap(), &bytes).unwrap();
+    let report =
+        scratch.ft(&["data", "clean", "hostile.jsonl", "--out", "clean", "--json"]).done().json()["report"].clone();
+    let number = |key: &str| report[key].as_u64().unwrap() as usize;
+    assert_eq!(number("rows_in"), count);
+    assert_eq!(number("rows_out") + number("removed") + number("quarantined"), count);
+    let removed = rows(&scratch, "clean/removed.jsonl");
+    assert_eq!(removed.len(), number("removed"));
+    assert_eq!(rows(&scratch, "clean/data.jsonl").len(), number("rows_out"));
+    let reasons: Vec<&Value> = removed.iter().map(|line| &line["reason"]).collect();
+    assert!(removed.len() >= 9, "{reasons:#?}");
+    for line in &removed {
+        assert!(line["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{line}");
+        assert!(line["row"].as_u64().is_some_and(|row| row >= 13), "the good rows stay: {line}");
+    }
+    let places: HashSet<u64> = removed.iter().map(|line| line["row"].as_u64().unwrap()).collect();
+    assert_eq!(places.len(), removed.len(), "each row once");
+}
+
+#[test]
+fn clean_masks_drops_and_keeps_what_it_took_out() {
+    let scratch = Scratch::new();
+    let mut set = good_rows();
+    // Pieces, so that no scanner of a code host takes the test for a leak.
+    let key = ["AK", "IA", "QYLP", "MN5H", "HHCA", "ZBTW"].concat();
+    set.push(question(0, &format!("Log in with {key}, then write to anna.berg@mail.example.org for the rest.")));
+    set.push(question(3, "Write to anna.berg@mail.example.org about the League as well."));
+    set.push(good_rows()[4].clone());
+    set.push(question(
+        5,
+        "Wait until nights stay mild, usually a fortnight later, and harden the seedlings off bef\u{200b}ore.",
+    ));
+    scratch.write("set.jsonl", &lines(&set));
+    let said = scratch.ft(&["data", "clean", "set.jsonl", "--out", "clean", "--json"]).done();
+    let report = said.json()["report"].clone();
+    let everything: String = names(&scratch.path("clean"))
+        .iter()
+        .map(|name| String::from_utf8(scratch.read(&format!("clean/{name}"))).unwrap())
+        .collect();
+    assert!(!everything.contains(&key), "the key stands in the output");
+    assert!(!everything.contains("anna.berg"), "the address stands in the output");
+    let data = String::from_utf8(scratch.read("clean/data.jsonl")).unwrap();
+    assert_eq!(data.matches("[EMAIL_1]").count(), 2, "one value has one placeholder: {data}");
+    assert!(!data.contains('\u{200b}'));
+    let removed = rows(&scratch, "clean/removed.jsonl");
+    let duplicates: Vec<&Value> = removed.iter().filter(|line| line["kept"].is_object()).collect();
+    assert_eq!(duplicates.len(), 2, "the copy, and the copy with a hidden character: {removed:#?}");
+    for line in duplicates {
+        let kept = line["kept"]["row"].as_u64().unwrap() as usize;
+        let removed = line["row"].as_u64().unwrap() as usize;
+        assert!(matches!((kept, removed), (5, 15) | (6, 16)), "{line}");
+    }
+    assert_eq!(report["changed"], 2, "{report}");
+    // The hash of the manifest is that of the rows.
+    let manifest = scratch.read_json("clean/dataset.json");
+    let stats = scratch.ft(&["data", "stats", "clean/data.jsonl", "--json"]).done().json();
+    assert_eq!(manifest["merkle_root"], stats["merkle_root"]);
+    assert_eq!(stats["inputs"][0]["parent"], manifest["merkle_root"]);
+}
+
+#[test]
+fn a_gate_that_blocks_writes_nothing() {
+    let scratch = Scratch::new();
+    let mut set = good_rows();
+    set[2] = question(2, "Ask the baker at baker@mail.example.org, who knows.");
+    scratch.write("set.jsonl", &lines(&set));
+    let blocked = ["data", "clean", "set.jsonl", "--out", "clean", "--set", "clean.pii=block"];
+    let said = scratch.ft(&blocked);
+    assert_eq!(said.code, Some(3));
+    for part in ["pii", "clean.pii", "set.jsonl:3 (row 3)"] {
+        assert!(said.stderr.contains(part), "{}", said.stderr);
+    }
+    assert!(!said.stderr.contains("baker@mail"), "the value is not repeated: {}", said.stderr);
+    assert!(!scratch.path("clean").exists());
+}
+
+#[test]
+fn the_output_is_the_same_for_any_number_of_threads() {
+    let scratch = Scratch::new();
+    let mut set = Vec::new();
+    for copy in 0..40 {
+        for (index, topic) in TOPICS.iter().enumerate() {
+            let answer =
+                format!("{topic} This is answer {copy} of {index}, written to user{copy}@mail.example.org today.");
+            set.push(question(index, &answer));
+        }
+    }
+    scratch.write("set.jsonl", &lines(&set));
+    for (threads, out) in [("1", "one"), ("4", "four")] {
+        let args = [
+            "data",
+            "clean",
+            "set.jsonl",
+            "--out",
+            out,
+            "--set",
+            "clean.max_source_loss=1",
+            "--set",
+            "clean.poison=off",
+        ];
+        ft_with(scratch.dir(), &args, &[("RAYON_NUM_THREADS", threads)]).done();
+    }
+    assert_eq!(names(&scratch.path("one")), names(&scratch.path("four")));
+    for name in names(&scratch.path("one")) {
+        assert_eq!(scratch.read(&format!("one/{name}")), scratch.read(&format!("four/{name}")), "{name}");
+    }
+}
+
+// split
+
+#[test]
+fn a_split_keeps_together_what_belongs_together() {
+    let scratch = Scratch::new();
+    let mut set = Vec::new();
+    for document in 0..60 {
+        for part in 0..3 {
+            let (topic, other) = (TOPICS[document % 12], TOPICS[(document / 12 + part * 5) % 12]);
+            set.push(
+                json!({
+                    "prompt": format!("{topic} ({document}-{part})"), "completion": format!("{other} {document} {part}"),
+                    "document": format!("talk {document}"), "role": if document % 3 == 0 { "coach" } else { "author" },
+                })
+                .to_string(),
+            );
+        }
+    }
+    scratch.write("set.jsonl", &lines(&set));
+    let args = [
+        "data",
+        "split",
+        "set.jsonl",
+        "--out",
+        "parts",
+        "--seed",
+        "3",
+        "--json",
+        "--set",
+        "split.test=0.1",
+        "--set",
+        "split.near_duplicates=false",
+    ];
+    let report = scratch.ft(&args).done().json()["report"].clone();
+    assert_eq!(report["groups"], 60);
+    let mut seen: BTreeMap<String, &str> = BTreeMap::new();
+    let mut total = 0;
+    for part in ["train", "validation", "test"] {
+        let rows = rows(&scratch, &format!("parts/{part}.jsonl"));
+        total += rows.len();
+        let coaches = rows.iter().filter(|row| row["role"] == "coach").count() as f64 / rows.len() as f64;
+        assert!((coaches - 1.0 / 3.0).abs() < 0.2, "{part}: {coaches} of the rows are of the rarer role");
+        for row in rows {
+            let document = row["document"].as_str().unwrap().to_owned();
+            let first = *seen.entry(document.clone()).or_insert(part);
+            assert_eq!(first, part, "{document} stands in two parts");
+        }
+    }
+    assert_eq!(total, 180, "no row is lost");
+    let by = scratch.ft(&["data", "split", "set.jsonl", "--out", "roles", "--by", "role"]).done();
+    assert!(by.stdout.contains("coach.jsonl"), "{}", by.stdout);
+    assert_eq!(rows(&scratch, "roles/coach.jsonl").len() + rows(&scratch, "roles/author.jsonl").len(), 180);
+}
+
+// stats and diff
+
+#[test]
+fn stats_and_diff_tell_sets_apart() {
+    let scratch = Scratch::new();
+    let set = good_rows();
+    scratch.write("old.jsonl", &lines(&set));
+    let mut new = set[1..].to_vec();
+    new.push(question(0, "Because the water that is pushed aside weighs as much as the ship."));
+    new.swap(0, 1);
+    scratch.write("new.jsonl", &lines(&new));
+    let stats = scratch.ft(&["data", "stats", "old.jsonl", "--json", "--html", "page.html"]).done().json();
+    assert_eq!(stats["rows"], 12);
+    assert_eq!(stats["distributions"]["turns"]["sum"], 24);
+    let page = String::from_utf8(scratch.read("page.html")).unwrap();
+    assert!(page.contains("<svg") && !page.contains("http://") && !page.contains("src="), "the page stands alone");
+    let same = scratch.ft(&["data", "diff", "old.jsonl", "old.jsonl", "--json"]).done().json();
+    assert_eq!(same, json!({ "same": 12, "reordered": false, "added": 0, "removed": 0, "changed": 0 }));
+    let diff = scratch.ft(&["data", "diff", "old.jsonl", "new.jsonl", "--json"]).done().json();
+    assert_eq!((diff["same"].as_u64(), diff["changed"].as_u64()), (Some(11), Some(1)), "{diff}");
+}
+
+// train
+
+#[test]
+fn a_run_says_which_rows_trained_it() {
+    let scratch = Scratch::new();
+    scratch
+        .ft(&[
+            "data",
+            "split",
+            "train.jsonl",
+            "--out",
+            "parts",
+            "--set",
+            "split.validation=0.2",
+            "--set",
+            "split.near_duplicates=false",
+        ])
+        .done();
+    scratch.configure(&json!({ "data": { "train": "parts/train.jsonl", "validation": "parts/validation.jsonl" } }));
+    scratch.train().done();
+    let record = scratch.read_json("run/run.json");
+    let manifest = scratch.read_json("run/dataset.json");
+    assert_eq!(record["rows_root"], manifest["merkle_root"]);
+    let parent = scratch.read_json("parts/dataset.json");
+    assert_eq!(manifest["inputs"][0]["parent"], parent["merkle_root"]);
+    assert_eq!(manifest["parents"][0]["command"], "split");
+    // The root is that of the file's rows: no row was left out.
+    assert_eq!(manifest["merkle_root"], parent["files"][0]["merkle_root"]);
+    let listed = rows(&scratch, "run/rows.jsonl");
+    let train = listed.iter().filter(|row| row["set"] == "train").count();
+    assert_eq!(train, rows(&scratch, "parts/train.jsonl").len());
+}
+
+#[test]
+fn training_refuses_evaluation_data_unless_a_reason_is_given() {
+    let scratch = Scratch::new();
+    let mut set: Vec<String> = common::chats(24);
+    set[3] = chat(TOPICS[3], "Territorial states grew strong, and trade moved to the Atlantic.");
+    scratch.write("train.jsonl", &lines(&set));
+    let exam =
+        json!({ "question": TOPICS[3], "answer": "Territorial states grew strong, and trade moved to the Atlantic." });
+    scratch.write("exam.jsonl", &lines(&[exam.to_string()]));
+    let config = json!({ "contamination": { "against": "exam.jsonl" } });
+    let with = |config: &Value| {
+        let mut all = json!({ "data": { "max_seq_length": 256 } });
+        all["contamination"] = config["contamination"].clone();
+        scratch.write("ft.yaml", &{
+            scratch.configure(&json!({ "data": { "max_seq_length": 256 } }));
+            let mut yaml = scratch.read_json("ft.yaml");
+            yaml["contamination"] = all["contamination"].clone();
+            yaml.to_string()
+        });
+    };
+    with(&config);
+    scratch
+        .train()
+        .refused(3, &["1 of 24 training rows repeat evaluation data", "train.jsonl:4 (row 4)", "exam.jsonl"]);
+    scratch.assert_nothing_written();
+    with(&json!({ "contamination": { "against": "exam.jsonl", "allow": "the exam is over" } }));
+    let said = scratch.train().done();
+    assert!(said.stderr.contains("the exam is over"), "{}", said.stderr);
+    let record = scratch.read_json("run/run.json");
+    assert_eq!(record["contamination"]["repeats"], 1);
+    assert_eq!(record["contamination"]["allowed_because"], "the exam is over");
+}
+
+#[test]
+fn weights_change_how_often_a_file_is_visited() {
+    let scratch = Scratch::new();
+    let all = common::chats(24);
+    scratch.write("a.jsonl", &lines(&all[..8]));
+    scratch.write("b.jsonl", &lines(&all[8..]));
+    let steps = |weights: Value| -> u64 {
+        let data = json!({ "train": ["a.jsonl", "b.jsonl"], "weights": weights });
+        scratch.configure(&json!({ "data": data, "training": { "steps": null, "epochs": 1 } }));
+        let plan = scratch.ft(&["train", "ft.yaml", "--out", "run", "--json"]).done().json();
+        std::fs::remove_dir_all(scratch.path("run")).unwrap();
+        plan["train_loss"].as_array().unwrap().len() as u64
+    };
+    assert_eq!(steps(json!([])), 6, "24 examples, 4 to a step");
+    assert_eq!(steps(json!([3, 0.5])), 8, "24 + 8 visits");
+    scratch.configure(&json!({ "data": { "train": ["a.jsonl", "b.jsonl"], "weights": [1] } }));
+    scratch.train().refused(2, &["data.weights", "1 weights for 2 files"]);
+}
