@@ -1,6 +1,7 @@
 //! Speed of the matrix products and of attention, per instruction set, against the multiply-add peak of this machine.
 //!
-//! `cargo run --release -p attune-compute --example matmul_speed [threads] [amx|avx512bf16|avx512|avx2|portable]`
+//! `cargo run --release -p attune-compute --example matmul_speed [threads] [amx|avx512bf16|avx512|avx2|portable]
+//! [linears|kept-packed|side-paths|attention|others]`
 //!
 //! Peaks and times are the best of several runs, so that a machine that does other things meanwhile matters little.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
@@ -10,7 +11,9 @@ use std::time::Instant;
 
 use attune_compute::cpu::peak::{Peak, matrix_peak, read_bandwidth};
 use attune_compute::cpu::{Cpu, Isa};
-use attune_compute::{AttentionArgs, Backend, DType, LinearArgs, SidePath, SidePathGradient, Tensor, Weight, rng};
+use attune_compute::{
+    AttentionArgs, Backend, DType, LinearArgs, SidePath, SidePathGradient, Tensor, Weight, WeightProduct, rng,
+};
 
 fn values(seed: u64, len: usize) -> Vec<f32> {
     (0..len as u64).map(|i| rng::uniform_f32(rng::key(&[seed, i])) - 0.5).collect()
@@ -75,6 +78,49 @@ fn linears(cpu: &Cpu, measured: Option<Peak>) {
                 let time = seconds(|| drop(black_box(cpu.linear_backward(&x, None, &dy, &args, None, true))));
                 report(&format!("dy W   {name}"), operations, bytes, peak, time);
             }
+        }
+    }
+}
+
+/// Weights that are kept packed beside those that are packed as they are used, in turn. There are more weights than a cache
+/// holds, as in a model.
+fn kept_packed(isa: Isa, threads: Option<usize>, peak: Option<f64>) {
+    let (inputs, outputs) = (2048, 2048);
+    let weights: Vec<Weight> = (0..16)
+        .map(|seed| Weight::from_f32_as(DType::Bf16, outputs, inputs, &values(seed, outputs * inputs)))
+        .collect();
+    let (plain, mut kept) = (Cpu::with_isa(isa, threads).unwrap(), Cpu::with_isa(isa, threads).unwrap());
+    let products = [WeightProduct::Forward, WeightProduct::Backward];
+    let entries: Vec<(&Weight, WeightProduct)> =
+        weights.iter().flat_map(|weight| products.map(|product| (weight, product))).collect();
+    let begin = Instant::now();
+    kept.keep_packed(&entries);
+    let bytes = entries.iter().map(|(weight, _)| weight.bytes().len()).sum::<usize>() as f64;
+    report("packing them once", 0.0, bytes, None, begin.elapsed().as_secs_f64());
+    for tokens in [16, 64, 128, 256, 512, 2048] {
+        let (x, dy) = (activation(&plain, 2, tokens, inputs), activation(&plain, 3, tokens, outputs));
+        for product in products {
+            let run = |cpu: &Cpu, weight: &Weight| {
+                let args = LinearArgs::frozen(weight, None);
+                let now = Instant::now();
+                match product {
+                    WeightProduct::Forward => drop(black_box(cpu.linear_forward(&x, &args))),
+                    WeightProduct::Backward => drop(black_box(cpu.linear_backward(&x, None, &dy, &args, None, true))),
+                }
+                now.elapsed().as_secs_f64()
+            };
+            let mut times: [Vec<f64>; 2] = Default::default();
+            let start = Instant::now();
+            while times[0].len() < 3 || start.elapsed().as_secs_f64() < 1.0 {
+                for (cpu, times) in [&plain, &kept].into_iter().zip(&mut times) {
+                    times.push(weights.iter().map(|weight| run(cpu, weight)).sum::<f64>() / weights.len() as f64);
+                }
+            }
+            let [plain, kept] = times.map(|times| times.into_iter().fold(f64::INFINITY, f64::min));
+            let operations = 2.0 * (tokens * inputs * outputs) as f64;
+            let name = format!("{product:?} t {tokens} in {inputs} out {outputs}");
+            report(&name, operations, 0.0, peak, plain);
+            report(&format!("  kept packed: {:.3} of the time", kept / plain), operations, 0.0, peak, kept);
         }
     }
 }
@@ -161,6 +207,8 @@ fn others(cpu: &Cpu, peak: Option<f64>) {
 fn main() {
     let threads = std::env::args().nth(1).and_then(|threads| threads.parse().ok());
     let only = std::env::args().nth(2);
+    let part = std::env::args().nth(3);
+    let wants = |name: &str| part.as_ref().is_none_or(|part| part == name);
     for isa in Isa::ALL {
         if only.as_ref().is_some_and(|only| only != isa.name()) {
             continue;
@@ -177,11 +225,22 @@ fn main() {
         });
         println!("{}: {peak_text}, reading {:.1} GB/s", cpu.name(), read_bandwidth(cpu.threads(), 0.5));
         // All paths that exist today sum in f32 products of f32.
-        linears(&cpu, measured);
+        if wants("linears") {
+            linears(&cpu, measured);
+        }
         // All of the following is over bf16 weights.
         let peak = measured.map(|peak| peak.best_gflops());
-        side_paths(&cpu, peak);
-        attention(&cpu, peak);
-        others(&cpu, peak);
+        if wants("kept-packed") {
+            kept_packed(isa, threads, peak);
+        }
+        if wants("side-paths") {
+            side_paths(&cpu, peak);
+        }
+        if wants("attention") {
+            attention(&cpu, peak);
+        }
+        if wants("others") {
+            others(&cpu, peak);
+        }
     }
 }

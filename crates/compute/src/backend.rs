@@ -116,6 +116,15 @@ pub struct LinearGradient<'a> {
     pub side: Option<SidePathGradient<'a>>,
 }
 
+/// Which product reads a frozen weight `[out, in]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WeightProduct {
+    /// `x W^T`.
+    Forward,
+    /// `dy W`.
+    Backward,
+}
+
 /// What [`Backend::linear_forward`] gives.
 #[derive(Debug)]
 pub struct LinearOutput {
@@ -238,6 +247,20 @@ pub trait Backend: Send + Sync {
     /// Type of the operands of products over weights of this type: norm outputs, queries, keys, values, gates and their
     /// gradients. `Bf16` only where the backend multiplies in `bf16`; the residual stream is `f32` always.
     fn activation_dtype(&self, weights: DType) -> DType;
+
+    /// Bytes of a frozen weight `[rows, cols]` in the form in which that product reads it; `None` where the backend reads
+    /// weights as they lie and has no such form.
+    fn packed_weight_bytes(&self, dtype: DType, shape: (usize, usize), product: WeightProduct) -> Option<u64> {
+        let _ = (dtype, shape, product);
+        None
+    }
+
+    /// Makes a copy of these frozen weights in the form in which products read them, and keeps it: products over them get
+    /// faster, no bit of a result changes, and each entry takes [`Backend::packed_weight_bytes`]. What was kept before
+    /// is dropped. Without such a form nothing happens.
+    fn keep_packed(&mut self, weights: &[(&Weight, WeightProduct)]) {
+        let _ = weights;
+    }
 
     /// Rows of `table` by token id. `table [v, c]`, result `[t, c]` in `f32`.
     fn embedding_forward(&self, table: &Weight, ids: &[u32]) -> Tensor;

@@ -24,7 +24,7 @@ pub mod weight;
 
 pub use backend::{
     AdamWArgs, AttentionArgs, AttentionOutput, Backend, ComputeError, Dropout, HeadOutput, LinearArgs, LinearGradient,
-    LinearOutput, RopeTable, SidePath, SidePathGradient,
+    LinearOutput, RopeTable, SidePath, SidePathGradient, WeightProduct,
 };
 pub use tensor::{Tensor, Values, ValuesMut};
 pub use weight::{DType, Weight};

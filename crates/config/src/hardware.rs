@@ -22,6 +22,20 @@ pub enum Activations {
     RecomputeLayers(#[schemars(range(min = 1, max = 1000000))] usize),
 }
 
+/// Key `hardware.pack_weights`: whether frozen weights are kept a second time, in the order in which products read them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub enum PackWeights {
+    /// as many as a `memory_budget` that is given leaves room for; none without one, or in a run of a few steps
+    #[default]
+    Auto,
+    /// none
+    Never,
+    /// as many as there is room for, be it given or what is available
+    Always,
+}
+
 /// Key `hardware.micro_batch_tokens`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MicroBatchTokens {

@@ -39,7 +39,7 @@ pub use curation::{
     CleanConfig, ContaminationConfig, DuplicateField, DuplicateKeep, HiddenAction, RowAction, ScrubAction, SplitConfig,
 };
 pub use error::{ConfigError, Origin, Problem};
-pub use hardware::{Activations, MemorySize, MicroBatchTokens};
+pub use hardware::{Activations, MemorySize, MicroBatchTokens, PackWeights};
 pub use init::init_template;
 pub use layers::{PRESETS, Preset, environment, environment_name};
 pub use schema::json_schema;

@@ -163,6 +163,7 @@ fn values_out_of_range() {
         ("hardware", "micro_batch_examples", &["0"]),
         ("hardware", "layout", &["dense"]),
         ("hardware", "activations", &["checkpoint", "{recompute-layers: 0}", "{recompute-layers: all}", "3", "null"]),
+        ("hardware", "pack_weights", &["true", "all", "12GB", "null"]),
         ("logging", "dir", &["''", "null", "~/runs"]),
         ("logging", "name", &["''", "a/b", "..", ".", "-x", "'a:b'", "'a '", "'é'", "2024"]),
         ("logging", "every_steps", &["0"]),

@@ -9,8 +9,8 @@ use attune_config::{
     Activations, AdapterConfig, BackendChoice, BuiltinTemplate, ChatTemplate, CheckpointConfig, CleanConfig,
     CompletionStyle, Config, ContaminationConfig, DataConfig, DataFormat, Date, Display, EarlyStopping,
     EvaluationConfig, HardwareConfig, HiddenAction, Layers, Layout, LoggingConfig, MemorySize, MicroBatchTokens,
-    ModelConfig, Overlong, RowAction, Schedule, ScrubAction, SplitConfig, TargetModule, TargetModules, TemplateDate,
-    TrainOn, TrainingConfig, Untrained,
+    ModelConfig, Overlong, PackWeights, RowAction, Schedule, ScrubAction, SplitConfig, TargetModule, TargetModules,
+    TemplateDate, TrainOn, TrainingConfig, Untrained,
 };
 use proptest::option;
 use proptest::prelude::*;
@@ -207,24 +207,28 @@ fn hardware() -> impl Strategy<Value = HardwareConfig> {
         option::of(1..64usize),
         any::<bool>(),
         0..6usize,
+        select(vec![PackWeights::Auto, PackWeights::Never, PackWeights::Always]),
     )
-        .prop_map(|(backend, threads, budget, tokens, micro_batch_examples, padded, recompute)| HardwareConfig {
-            backend,
-            threads,
-            memory_budget: budget.map(MemorySize::new),
-            micro_batch_tokens: match tokens {
-                None => MicroBatchTokens::Auto,
-                Some(None) => MicroBatchTokens::Unlimited,
-                Some(Some(tokens)) => MicroBatchTokens::Tokens(tokens),
-            },
-            micro_batch_examples,
-            layout: if padded { Layout::Padded } else { Layout::Packed },
-            activations: match recompute {
-                0 => Activations::Auto,
-                1 => Activations::Keep,
-                2 => Activations::Recompute,
-                layers => Activations::RecomputeLayers(layers),
-            },
+        .prop_map(|(backend, threads, budget, tokens, micro_batch_examples, padded, recompute, pack_weights)| {
+            HardwareConfig {
+                backend,
+                threads,
+                memory_budget: budget.map(MemorySize::new),
+                micro_batch_tokens: match tokens {
+                    None => MicroBatchTokens::Auto,
+                    Some(None) => MicroBatchTokens::Unlimited,
+                    Some(Some(tokens)) => MicroBatchTokens::Tokens(tokens),
+                },
+                micro_batch_examples,
+                layout: if padded { Layout::Padded } else { Layout::Packed },
+                activations: match recompute {
+                    0 => Activations::Auto,
+                    1 => Activations::Keep,
+                    2 => Activations::Recompute,
+                    layers => Activations::RecomputeLayers(layers),
+                },
+                pack_weights,
+            }
         })
 }
 

@@ -175,7 +175,7 @@ impl Adapter {
     }
 
     /// Whether any linear of the attention block of a layer has an adapter.
-    pub(crate) fn touches_attention(&self, layer: usize) -> bool {
+    pub fn touches_attention(&self, layer: usize) -> bool {
         Linear::ALL.into_iter().any(|linear| linear.is_attention() && self.position(layer, linear).is_some())
     }
 

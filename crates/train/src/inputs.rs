@@ -20,6 +20,7 @@ use crate::examples::{EncodeOptions, Example, encode_rows};
 use crate::memory::resident_memory_bytes;
 use crate::memory_plan::budget::Budget;
 use crate::memory_plan::bytes::Surroundings;
+use crate::memory_plan::packing;
 use crate::memory_plan::shapes::lengths;
 use crate::memory_plan::{MemoryPlan, Question};
 use crate::plan::{Layout, Mixture};
@@ -170,12 +171,14 @@ impl Inputs {
         Self::with_weights(prepared, config, before)
     }
 
-    /// Reads every weight once: hashes the files, and looks for values that are not finite.
+    /// Reads every weight once: hashes the files, and looks for values that are not finite. Then packs those weights that
+    /// the plan wants to keep packed.
     ///
     /// # Errors
     /// When a weight is not finite, or anything changed since the run started.
     pub fn with_weights(prepared: Prepared, config: &Config, before: Option<&Identity>) -> Result<Self, TrainError> {
-        let Prepared { text, base, backend, train, mixture, validation, prompts, plan, contamination, .. } = prepared;
+        let Prepared { text, base, mut backend, train, mixture, validation, prompts, plan, contamination, .. } =
+            prepared;
         let scan = base.scan(threads(config));
         let weights = scan.files.into_iter().map(|(path, blake3)| Ok(HashedFile { path, blake3 }));
         let identity = Identity {
@@ -196,6 +199,7 @@ impl Inputs {
             // Names the tensor and the element.
             base.check_finite()?;
         }
+        packing::keep(backend.as_mut(), &base, &plan.chosen.packed);
         Ok(Self { text, base, backend, train, mixture, validation, prompts, plan, contamination, identity })
     }
 
@@ -290,6 +294,7 @@ fn plan_memory(
             attune_config::Layout::Padded => Layout::Padded { pad_id: 0 },
         },
         budget: Budget::new(config.hardware.memory_budget, held_bytes),
+        packable: &packing::candidates(base, backend),
     }))
 }
 

@@ -140,6 +140,7 @@ fn table(plan: &MemoryPlan, columns: &[Column; 3]) -> Vec<String> {
         ("activations", of_peak(|layouted| layouted.peak.activations_bytes)),
         ("work space", of_peak(|layouted| layouted.peak.transient_bytes)),
         ("gaps of the pool", of_peak(|layouted| layouted.peak.pool_bytes)),
+        ("packed weights", of_peak(|layouted| layouted.peak.packed_bytes)),
         ("program and data", of_peak(|layouted| layouted.peak.program_bytes)),
         ("peak", of_peak(|layouted| layouted.peak.total_bytes())),
         ("tokens/s", Box::new(|column| rate(column.time.tokens_per_sec))),

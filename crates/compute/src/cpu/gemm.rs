@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! for each cut of k                            about 256 steps
-//!   pack the right panels of the tile          256 KiB: half of what the second-level cache may hold
+//!   pack the right panels of the tile          256 KiB: half of what the second-level cache may hold; a frozen weight
+//!                                              that is kept packed ([`super::packed`]) has them already
 //!   for each block of left panels              256 KiB: the other half
 //!     for each right panel                     32 KiB: the first-level cache
 //!       for each left panel of the block       the micro-kernel: C stays in registers for the whole cut
@@ -36,7 +37,7 @@ const CUT_STEPS: usize = 256;
 
 /// Columns of a tile: its right panels take 256 x 256 x 4 bytes = 256 KiB a cut. A left block comes from the third level
 /// once per 256 columns of multiply-adds, which hide that many times over.
-const TILE_COLS: usize = 256;
+pub(super) const TILE_COLS: usize = 256;
 
 /// Rows of a tile: packing a right panel costs about as much as 8 rows of multiply-adds on it (in `bf16`, where the
 /// products are fastest), below 1 % here; and the `f32` sums of a `bf16` tile take 2 MiB of scratch.
@@ -413,7 +414,7 @@ fn tile_size(
 }
 
 /// `range` in pieces of `step`.
-fn pieces(range: Range<usize>, step: usize) -> impl Iterator<Item = Range<usize>> + Clone + use<> {
+pub(super) fn pieces(range: Range<usize>, step: usize) -> impl Iterator<Item = Range<usize>> + Clone + use<> {
     let end = range.end;
     range.step_by(step).map(move |start| start..end.min(start + step))
 }
@@ -566,27 +567,23 @@ unsafe fn add_term(
     // SAFETY: for both, the tile is the caller's and the factors cover it.
     let cols = unsafe { add_direct(kernels, sums, left, (right, alpha, mask), add) };
     let col_panels = pieces(cols.clone(), kernels.nr);
+    let kept = right.packed(kernels);
     for k in left.layout.cuts(kernels) {
         let steps = kernels.right.steps(k.len());
-        let right_values = right_panels.get(cols.len().next_multiple_of(kernels.lanes) * steps);
-        // Panels before a panel are full.
-        let place = |panel: &Range<usize>| {
-            let start = (panel.start - cols.start) * steps;
-            start..start + panel.len().next_multiple_of(kernels.lanes) * steps
+        let right_values = match kept {
+            Some(kept) => kept.panels(&k, &cols),
+            None => {
+                let values = right_panels.get(right_len(kernels, &k, cols.len()));
+                pack_right(kernels, right, &cols, &k, values);
+                &*values
+            }
         };
-        for panel in col_panels.clone() {
-            let next = match panel.end < cols.end {
-                true => Some((panel.end, k.start)),
-                false => (k.end < right.k()).then_some((cols.start, k.end)),
-            };
-            let width = panel.len().next_multiple_of(kernels.lanes);
-            let target = &mut right_values[place(&panel)];
-            right.pack(&kernels.right, (panel.clone(), width), k.clone(), next, target);
-        }
+        // Panels before a panel are full.
+        let first_of = |panel: &Range<usize>| (panel.start - cols.start) * steps;
         let block = (BLOCK_STEPS / (steps * left.layout.panel_rows)).max(1);
         for panels in pieces(panels.clone(), block) {
             for cols in col_panels.clone() {
-                let b = right_values[place(&cols)].as_ptr();
+                let b = right_values[first_of(&cols)..][..right_len(kernels, &k, cols.len())].as_ptr();
                 for panel in panels.clone() {
                     let args = TileArgs { b, ..sums.tile(kernels, left, panel, &cols, &k, alpha, add) };
                     let rows = left.layout.rows_of(panel);
@@ -600,6 +597,32 @@ unsafe fn add_term(
                 }
             }
         }
+    }
+}
+
+/// Steps of the right panels of `cols` columns in a cut.
+pub(super) fn right_len(kernels: &Kernels, k: &Range<usize>, cols: usize) -> usize {
+    cols.next_multiple_of(kernels.lanes) * kernels.right.steps(k.len())
+}
+
+/// Packs the right panels of some columns in a cut, one after the other, into `values`, which holds just these. The
+/// first column must be that of a panel.
+pub(super) fn pack_right(
+    kernels: &Kernels,
+    right: &Operand,
+    cols: &Range<usize>,
+    k: &Range<usize>,
+    mut values: &mut [u32],
+) {
+    for panel in pieces(cols.clone(), kernels.nr) {
+        let next = match panel.end < cols.end {
+            true => Some((panel.end, k.start)),
+            false => (k.end < right.k()).then_some((cols.start, k.end)),
+        };
+        let width = panel.len().next_multiple_of(kernels.lanes);
+        let (target, rest) = values.split_at_mut(right_len(kernels, k, panel.len()));
+        right.pack(&kernels.right, (panel, width), k.clone(), next, target);
+        values = rest;
     }
 }
 

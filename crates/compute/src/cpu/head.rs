@@ -6,7 +6,7 @@ use super::gemm::{Product, Start, Term};
 use super::math::{exp, map_sum, max, per_isa, sum_f64};
 use super::pack::{Layout, Operand};
 use super::workers::DisjointMut;
-use crate::backend::HeadOutput;
+use crate::backend::{HeadOutput, WeightProduct};
 use crate::tensor::{Tensor, ValuesMut};
 use crate::weight::{DType, Weight};
 
@@ -25,7 +25,7 @@ pub(super) fn head_logits(engine: &Engine, x_nc: &Tensor, head: &Weight) -> Tens
 fn project(engine: &Engine, x: &Operand, head: &Weight, logits: &mut [f32]) {
     let kernels = engine.kernels_for(head.dtype());
     let packed_x = engine.pack(kernels, x);
-    let terms = vec![Term::new(&packed_x, Operand::weight(head, Layout::LanesMajor))];
+    let terms = vec![Term::new(&packed_x, engine.packed.factor(head, WeightProduct::Forward))];
     let product = Product { c: ValuesMut::F32(logits), n: head.rows(), start: Start::ZERO, terms };
     engine.multiply(kernels, x.lanes(), vec![product]);
 }
@@ -124,7 +124,7 @@ pub(super) fn head_logprobs(
         let packed_dz =
             engine.pack(kernels, &Operand::floats(z, Layout::LanesMajor, vocabulary, block.len(), vocabulary));
         let out = &mut dx.data_mut()[block.start * channels..block.end * channels];
-        let terms = vec![Term::new(&packed_dz, Operand::weight(head, Layout::KMajor))];
+        let terms = vec![Term::new(&packed_dz, engine.packed.factor(head, WeightProduct::Backward))];
         let product = Product { c: ValuesMut::F32(out), n: channels, start: Start::ZERO, terms };
         engine.multiply(kernels, block.len(), vec![product]);
     }

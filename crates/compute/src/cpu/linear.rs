@@ -6,7 +6,7 @@
 use super::Engine;
 use super::gemm::{Kernels, PackedLeft, Product, Start, Term};
 use super::pack::{Layout, Mask, Operand};
-use crate::backend::{LinearArgs, LinearGradient, LinearOutput, SidePath};
+use crate::backend::{LinearArgs, LinearGradient, LinearOutput, SidePath, WeightProduct};
 use crate::tensor::Tensor;
 use crate::weight::DType;
 
@@ -67,7 +67,7 @@ pub(super) fn linears_forward(engine: &Engine, x: &Tensor, linears: &[LinearArgs
         .zip(&packed)
         .map(|((y, args), packed_h)| {
             let residual = args.residual.map(Tensor::data);
-            let mut terms = vec![Term::new(&packed_x, Operand::weight(args.weight, Layout::LanesMajor))];
+            let mut terms = vec![Term::new(&packed_x, engine.packed.factor(args.weight, WeightProduct::Forward))];
             if let (Some(side), Some(packed_h)) = (args.side, packed_h) {
                 let b = Operand::floats(side.b, Layout::LanesMajor, side.rank, args.weight.rows(), side.rank);
                 terms.push(Term::new(packed_h, b).scaled(side.scale));
@@ -150,7 +150,7 @@ pub(super) fn linears_backward(
     let mut terms = Vec::new();
     for (at, args) in args.iter().enumerate() {
         let Some(packed_dy) = &packed_dys[at] else { unreachable!("dx needs every dy") };
-        terms.push(Term::new(packed_dy, Operand::weight(args.weight, Layout::KMajor)));
+        terms.push(Term::new(packed_dy, engine.packed.factor(args.weight, WeightProduct::Backward)));
         if let (Some(side), Some(packed_dh)) = (args.side, &packed_dhs[at]) {
             let a = Operand::floats(side.a, Layout::KMajor, inputs, inputs, side.rank);
             terms.push(Term::new(packed_dh, a).masked(mask_for(&side, &hashes[at], tokens)));

@@ -15,7 +15,7 @@
 //! has such instructions; all others in `f32`. Everything else is `f32`, whatever type the tensors have in memory.
 //!
 //! # Memory
-//! Weights are read in place. During a product its packed left factor exists beside it; a thread keeps up to 256 KiB of
+//! Weights are read in place, and kept packed beside that where [`Backend::keep_packed`] says so. During a product its packed left factor exists beside it; a thread keeps up to 256 KiB of
 //! right panels and 2 MiB of sums, and for attention some `(3 d + 256) * m` floats, with `m` (rows of a query tile) around
 //! 128; attention's gradients in one pass hold three times a segment's queries of one group in `f32`. The head holds up to
 //! 336 MiB of logits during a call, and a packed copy.
@@ -45,6 +45,7 @@ mod math;
 mod pack;
 #[cfg(target_arch = "x86_64")]
 mod pack_amx;
+mod packed;
 pub mod peak;
 mod workers;
 
@@ -55,13 +56,14 @@ pub use isa::{FT_CPU, Isa};
 
 use crate::backend::{
     AdamWArgs, AttentionArgs, AttentionOutput, Backend, ComputeError, HeadOutput, LinearArgs, LinearGradient,
-    LinearOutput, RopeTable,
+    LinearOutput, RopeTable, WeightProduct,
 };
 use crate::tensor::Tensor;
 use crate::weight::{DType, Weight};
 use gemm::{Kernels, PackedLeft, Product};
 use isa::VerifiedIsa;
 use pack::Operand;
+use packed::PackedWeights;
 use workers::Workers;
 
 /// What every op needs: the threads and the instructions.
@@ -72,6 +74,8 @@ struct Engine {
     kernels: &'static Kernels,
     /// For products in `bf16`, where the processor has them.
     bf16: Option<&'static Kernels>,
+    /// Frozen weights that are kept in the form that products read.
+    packed: PackedWeights,
 }
 
 impl Engine {
@@ -145,7 +149,9 @@ impl Cpu {
     pub fn with_isa(isa: Isa, threads: Option<usize>) -> Result<Self, ComputeError> {
         let isa = isa.verify()?;
         let (kernels, bf16) = kernels_of(isa);
-        Ok(Self { engine: Engine { workers: Workers::new(threads)?, isa, kernels, bf16 } })
+        Ok(Self {
+            engine: Engine { workers: Workers::new(threads)?, isa, kernels, bf16, packed: PackedWeights::default() },
+        })
     }
 
     /// The instructions in use.
@@ -169,6 +175,18 @@ impl Backend for Cpu {
         match self.engine.bf16 {
             Some(_) if weights == DType::Bf16 => DType::Bf16,
             _ => DType::F32,
+        }
+    }
+
+    fn packed_weight_bytes(&self, dtype: DType, shape: (usize, usize), product: WeightProduct) -> Option<u64> {
+        Some(packed::packed_bytes(self.engine.kernels_for(dtype), shape, product) as u64)
+    }
+
+    fn keep_packed(&mut self, weights: &[(&Weight, WeightProduct)]) {
+        self.engine.packed = PackedWeights::default();
+        for &(weight, product) in weights {
+            let kernels = self.engine.kernels_for(weight.dtype());
+            self.engine.packed.keep(&self.engine.workers, kernels, weight, product);
         }
     }
 

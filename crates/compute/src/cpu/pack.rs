@@ -8,6 +8,8 @@
 
 use std::ops::Range;
 
+use super::gemm::Kernels;
+use super::packed::PackedRight;
 use crate::backend::Dropout;
 use crate::rng;
 use crate::tensor::{Tensor, Values};
@@ -132,6 +134,8 @@ pub(super) struct Operand<'a> {
     lanes: usize,
     k: usize,
     mask: Option<Mask<'a>>,
+    /// Its panels as a right factor, where they are kept.
+    packed: Option<&'a PackedRight>,
 }
 
 impl<'a> Operand<'a> {
@@ -147,7 +151,7 @@ impl<'a> Operand<'a> {
             let held = bytes.len() / dtype.size_bytes();
             assert!(elements <= held, "a factor of {lanes} lanes x {k} needs {elements} elements, has {held}");
         }
-        Self { bytes, dtype, layout, stride, lanes, k, mask: None }
+        Self { bytes, dtype, layout, stride, lanes, k, mask: None, packed: None }
     }
 
     /// A tensor: as [`Layout::LanesMajor`] its lanes are the rows, as [`Layout::KMajor`] the columns.
@@ -184,6 +188,19 @@ impl<'a> Operand<'a> {
     /// zero; the factor of the others is [`Operand::keep`], which the product takes into its alpha.
     pub(super) fn masked(self, mask: Option<Mask<'a>>) -> Self {
         Self { mask, ..self }
+    }
+
+    /// The same factor with its panels, which must be those of its values.
+    pub(super) fn with_packed(self, packed: Option<&'a PackedRight>) -> Self {
+        if let Some(packed) = packed {
+            packed.assert_covers(self.lanes, self.k);
+        }
+        Self { packed, ..self }
+    }
+
+    /// The panels that a product with these kernels may read in place of packing.
+    pub(super) fn packed(&self, kernels: &Kernels) -> Option<&'a PackedRight> {
+        self.packed.filter(|packed| self.mask.is_none() && packed.is_for(kernels))
     }
 
     pub(super) fn layout(&self) -> Layout {

@@ -102,6 +102,8 @@ pub struct Peak {
     pub transient_bytes: u64,
     /// Gaps and rounding of the memory of activations.
     pub pool_bytes: u64,
+    /// Frozen weights that are kept packed beside the files.
+    pub packed_bytes: u64,
     /// Program, tokenizer, data.
     pub program_bytes: u64,
 }
@@ -114,6 +116,7 @@ impl Peak {
             + self.activations_bytes
             + self.transient_bytes
             + self.pool_bytes
+            + self.packed_bytes
             + self.program_bytes
     }
 }
@@ -158,6 +161,7 @@ impl Sizes {
             activations_bytes,
             transient_bytes: widest.saturating_sub(activations_bytes) + scratch_bytes,
             pool_bytes: widest / SLACK_DIVISOR,
+            packed_bytes: 0,
             program_bytes: self.program_bytes,
         }
     }
@@ -245,10 +249,9 @@ impl Sizes {
 
     /// A block of logits, and its gradient packed for the product with the head.
     fn logits_bytes(&self, targets: usize) -> u64 {
-        let row = F32 * self.spec.vocabulary as u64;
-        let (rows, fitting) = (targets as u64, (LOGITS_BYTES as u64 / row.max(1)).max(1));
+        let vocabulary = self.spec.vocabulary;
         // Blocks of even height.
-        let block = rows.div_ceil(rows.div_ceil(fitting).max(1)) * self.spec.vocabulary as u64;
+        let block = targets.div_ceil(head_blocks(targets, vocabulary).max(1)) as u64 * vocabulary as u64;
         block * (F32 + self.activation_bytes)
     }
 
@@ -273,6 +276,12 @@ impl Sizes {
             h: spec.heads as u64,
         }
     }
+}
+
+/// Blocks of rows in which the head computes the logits of so many targets.
+pub fn head_blocks(targets: usize, vocabulary: usize) -> usize {
+    let fitting = LOGITS_BYTES / (F32 as usize * vocabulary.max(1));
+    targets.div_ceil(fitting.max(1))
 }
 
 /// The letters of this file, with q for h*d and kv for g*d.

@@ -6,6 +6,7 @@
 //! fits. The choice is written into the run's `config.yaml`, so a resumed run repeats it rather than choosing again.
 //!
 //! - `bytes` holds every formula on bytes, `shapes` the micro-batches of a run as numbers, `budget` what there is;
+//! - `packing` gives what memory is left to packed copies of frozen weights;
 //! - `remedies` finds what would make a run fit that does not;
 //! - `calibrate` measures this machine for a few seconds and predicts the time; `measure` holds a plan against real
 //!   steps.
@@ -14,6 +15,7 @@ pub mod budget;
 pub mod bytes;
 pub mod calibrate;
 pub mod measure;
+pub mod packing;
 mod remedies;
 pub mod shapes;
 
@@ -25,6 +27,7 @@ use crate::evaluate::EXAMPLES_AT_ONCE;
 use crate::plan::{BatchPlan, Layout, Mixture, Packing};
 use budget::Budget;
 use bytes::{Peak, Sizes, Surroundings, Width};
+use packing::{Candidate, Reads};
 pub use remedies::{Refusal, size};
 use shapes::{Length, Shapes};
 
@@ -61,6 +64,8 @@ pub struct Question<'a> {
     pub layout: Layout,
     /// What there is.
     pub budget: Budget,
+    /// Frozen weights that could be kept packed.
+    pub packable: &'a [Candidate],
 }
 
 /// How the work is laid out.
@@ -85,6 +90,8 @@ pub struct Layouted {
     pub validation: Shapes,
     /// Time, in passes of a token through a layer.
     pub cost: f64,
+    /// Frozen weights that are kept packed with what memory is left.
+    pub packed: Vec<Candidate>,
 }
 
 /// The plan of a run.
@@ -122,12 +129,17 @@ impl MemoryPlan {
             // Passes through a layer: forward, backward, and forward again.
             shaped.cost_per_layer * (question.spec.layers + trained_layers + recomputed) as f64
         };
-        let lay_out = |shaped: &Shaped, recomputed: usize| Layouted {
-            choice: Choice { micro_batch_tokens: shaped.max_tokens, recomputed_layers: recomputed },
-            peak: peak(shaped, recomputed),
-            cost: cost(shaped, recomputed),
-            train: shaped.train.clone(),
-            validation: shaped.validation.clone(),
+        let lay_out = |shaped: &Shaped, recomputed: usize| {
+            let peak = peak(shaped, recomputed);
+            let packed = packed(question, &shaped.train, recomputed, peak.total_bytes());
+            Layouted {
+                choice: Choice { micro_batch_tokens: shaped.max_tokens, recomputed_layers: recomputed },
+                peak: Peak { packed_bytes: packed.iter().map(|candidate| candidate.bytes).sum(), ..peak },
+                cost: cost(shaped, recomputed),
+                train: shaped.train.clone(),
+                validation: shaped.validation.clone(),
+                packed,
+            }
         };
         let limit = question.budget.bytes().unwrap_or(u64::MAX);
         let mut best: Option<(&Shaped, usize, f64)> = None;
@@ -184,6 +196,12 @@ impl MemoryPlan {
         };
         config
     }
+}
+
+/// The weights that are kept packed beside a layout that takes so many bytes.
+fn packed(question: &Question, train: &Shapes, recomputed: usize, taken_bytes: u64) -> Vec<Candidate> {
+    let reads = Reads::new(question.adapter, question.spec.vocabulary, train, recomputed);
+    packing::choose(question.config.hardware.pack_weights, question.packable, &reads, question.budget, taken_bytes)
 }
 
 /// How many layers may be run again, fewest first.

@@ -31,8 +31,10 @@ pub fn size(bytes: u64) -> String {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Peak { weights_bytes, adapter_bytes, activations_bytes, transient_bytes, pool_bytes, program_bytes } =
-            self.least;
+        // The least keeps nothing packed.
+        let Peak {
+            weights_bytes, adapter_bytes, activations_bytes, transient_bytes, pool_bytes, program_bytes, ..
+        } = self.least;
         let budget = match self.budget {
             Budget::Configured { bytes } => format!("hardware.memory_budget is {}", size(bytes)),
             Budget::Available { bytes, available_bytes } => {

@@ -50,6 +50,7 @@ struct Case {
     adapter: Adapter,
     config: Config,
     lengths: Vec<Length>,
+    packable: Vec<Candidate>,
 }
 
 impl Case {
@@ -58,10 +59,15 @@ impl Case {
         let mut config = Config::default();
         config.training.batch_size = 16;
         let lengths = (1..=64).map(|i| Length { tokens: 100 + i * 1500 / 64, targets: 50 + i }).collect();
-        Self { adapter: Adapter::shaped(&spec, &adapter_spec()).unwrap(), spec, config, lengths }
+        let adapter = Adapter::shaped(&spec, &adapter_spec()).unwrap();
+        Self { adapter, spec, config, lengths, packable: Vec::new() }
     }
 
     fn plan(&self, budget_bytes: u64) -> MemoryPlan {
+        self.plan_within(Budget::new(Some(MemorySize::new(budget_bytes)), 0))
+    }
+
+    fn plan_within(&self, budget: Budget) -> MemoryPlan {
         MemoryPlan::new(&Question {
             config: &self.config,
             spec: &self.spec,
@@ -80,7 +86,8 @@ impl Case {
             validation: &self.lengths[..7],
             longest_prompt: 0,
             layout: Layout::Packed,
-            budget: Budget::new(Some(MemorySize::new(budget_bytes)), 0),
+            budget,
+            packable: &self.packable,
         })
     }
 }
@@ -209,4 +216,46 @@ fn attention_pairs_follow_the_window() {
     spec.windows = vec![Some(2); 16];
     assert_eq!(shapes::pairs_of_segment(4, &spec), 16 * 7);
     assert_eq!(shapes::pairs_of_segment(1, &spec), 16);
+}
+
+/// Every weight of the model, both ways, of 8 MiB each.
+fn packable(layers: usize) -> Vec<Candidate> {
+    let places = (0..layers).flat_map(|layer| Linear::ALL.map(|linear| packing::Place::Layer(layer, linear)));
+    let both = [attune_compute::WeightProduct::Forward, attune_compute::WeightProduct::Backward];
+    let places = places.chain([packing::Place::Head]);
+    places.flat_map(|place| both.map(|product| Candidate { place, product, bytes: 8 << 20 })).collect()
+}
+
+#[test]
+fn weights_are_kept_packed_with_memory_that_was_given_and_is_left() {
+    let mut case = Case::new();
+    case.config.training.epochs = 40;
+    case.packable = packable(case.spec.layers);
+    let packed = |case: &Case, budget: u64| {
+        let plan = case.plan(budget);
+        let kept = &plan.chosen.packed;
+        assert_eq!(plan.chosen.peak.packed_bytes, kept.iter().map(|candidate| candidate.bytes).sum::<u64>());
+        assert!(!plan.fits() || plan.chosen.peak.total_bytes() <= budget, "what is packed fits as well");
+        kept.clone()
+    };
+    let all = packed(&case, 100 * GIB);
+    // The lowest trained layer hands no gradient on, so these are not read backwards there.
+    assert!(all.len() >= case.packable.len() - 8 && all.len() < case.packable.len(), "{}", all.len());
+    let plan = case.plan(100 * GIB);
+    let taken = plan.chosen.peak.total_bytes() - plan.chosen.peak.packed_bytes;
+    let some = packed(&case, taken + (80 << 20));
+    assert!((5..=10).contains(&some.len()), "{} of 8 MiB", some.len());
+    assert_eq!(packed(&case, taken), []);
+    case.config.hardware.pack_weights = attune_config::PackWeights::Never;
+    assert_eq!(packed(&case, 100 * GIB), []);
+}
+
+#[test]
+fn a_short_run_packs_nothing_unless_it_is_told_to() {
+    let mut case = Case::new();
+    case.config.training.steps = Some(2);
+    case.packable = packable(case.spec.layers);
+    assert_eq!(case.plan(100 * GIB).chosen.packed, []);
+    case.config.hardware.pack_weights = attune_config::PackWeights::Always;
+    assert!(!case.plan(100 * GIB).chosen.packed.is_empty());
 }
