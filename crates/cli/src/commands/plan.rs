@@ -122,7 +122,7 @@ type Row<'a> = (&'static str, Box<dyn Fn(&Column) -> String + 'a>);
 
 fn table(plan: &MemoryPlan, columns: &[Column; 3]) -> Vec<String> {
     let of_peak = |value: fn(&Layouted) -> u64| Box::new(move |column: &Column| bytes(value(column.layouted)));
-    let rows: [Row; 12] = [
+    let rows: [Row; 13] = [
         ("", Box::new(|column| column.name.into())),
         (
             "micro-batch tokens",
