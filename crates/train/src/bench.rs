@@ -21,6 +21,7 @@ use crate::examples::Example;
 use crate::inputs::adapter_spec;
 use crate::memory::peak_memory_bytes;
 use crate::memory_plan::MOST_MICRO_BATCH_TOKENS;
+use crate::memory_plan::packing;
 use crate::objective::Sft;
 use crate::optimizer::AdamWSettings;
 use crate::plan::{Layout, Packing};
@@ -46,11 +47,13 @@ pub struct BenchOptions {
     pub target_share: f64,
     /// Threads; all that the machine offers, if `None`.
     pub threads: Option<usize>,
+    /// Keep a packed copy of every frozen weight that a product reads.
+    pub pack_weights: bool,
 }
 
 impl Default for BenchOptions {
     fn default() -> Self {
-        Self { tokens: 2048, examples: 1, steps: 3, rank: 16, target_share: 1.0, threads: None }
+        Self { tokens: 2048, examples: 1, steps: 3, rank: 16, target_share: 1.0, threads: None, pack_weights: false }
     }
 }
 
@@ -154,12 +157,16 @@ pub fn bench(
     progress: &mut dyn FnMut(BenchProgress),
 ) -> Result<BenchReport, TrainError> {
     let begin = Instant::now();
-    let backend = Cpu::new(options.threads)?;
+    let mut backend = Cpu::new(options.threads)?;
     let base = BaseModel::load(dir)?;
     check(options, &base.spec)?;
     // As a run does: one pass of all threads, and only a bad file is read again to name the element.
     if !base.scan(backend.threads()).all_finite {
         base.check_finite()?;
+    }
+    if options.pack_weights {
+        let all = packing::candidates(&base, &backend);
+        packing::keep(&mut backend, &base, &all);
     }
     let longest = options.tokens.div_ceil(options.examples);
     let engine = engine(Decoder::new(&backend, &base, longest)?);

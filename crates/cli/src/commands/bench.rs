@@ -36,14 +36,17 @@ pub(crate) struct Args {
     /// Threads [default: all cores]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// Keep a packed copy of every frozen weight, as hardware.pack_weights does
+    #[arg(long)]
+    pack_weights: bool,
     /// Print the result as one line of JSON
     #[arg(long)]
     json: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let &Args { tokens, examples, steps, rank, target_share, threads, .. } = args;
-    let options = BenchOptions { tokens, examples, steps, rank, target_share, threads };
+    let &Args { tokens, examples, steps, rank, target_share, threads, pack_weights, .. } = args;
+    let options = BenchOptions { tokens, examples, steps, rank, target_share, threads, pack_weights };
     let report = bench(&args.model, &options, &mut |progress| {
         let text = match progress {
             BenchProgress::Loaded(seconds) => format!("loaded in {seconds:.2} s"),
