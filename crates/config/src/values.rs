@@ -38,6 +38,12 @@ choices! {
         Alpaca,
         /// {"conversations": [{"from": ..., "value": ...}, ...]}
         Sharegpt,
+        /// {"text": ...}, a document
+        Text,
+        /// {"prompt": ..., "chosen": ..., "rejected": ...}
+        Preference,
+        /// an example with {"label": true | false}
+        Kto,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a row says, as the plain texts that rules look at.
 
-use attune_data::{Record, Row, RowContent};
+use attune_data::{Pair, Record, Row, RowContent};
 use attune_text::Message;
 use serde_json::{Map, Value};
 
@@ -31,7 +31,11 @@ impl Texts {
 
     /// What is trained on: the texts of a row without the keys that are notes.
     pub fn of_row(row: &Row) -> Self {
-        match &row.content {
+        Self::of_content(&row.content)
+    }
+
+    fn of_content(content: &RowContent) -> Self {
+        match content {
             RowContent::Chat(chat) => {
                 let mut texts = Self { turns: chat.messages.len(), ..Self::default() };
                 texts.add(&chat.messages);
@@ -39,6 +43,16 @@ impl Texts {
             }
             RowContent::Completion { prompt, completion } => {
                 Self { question: prompt.clone(), answer: completion.clone(), context: String::new(), turns: 2 }
+            }
+            RowContent::Judged { example, .. } => Self::of_content(example),
+            // The prompt once, and both answers.
+            RowContent::Preference(pair) => {
+                let mut texts = Self::of_content(&pair.chosen());
+                match pair {
+                    Pair::Text { rejected, .. } => append(&mut texts.answer, rejected),
+                    Pair::Chat { rejected, .. } => texts.add(rejected),
+                }
+                texts
             }
         }
     }

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::error::{DataError, FormCount, Misfit, PreferenceKind};
-use crate::forms;
+use crate::forms::{self, kto, pair};
 use crate::hash::content_hash;
 use crate::problem::{RowProblem, nearest, quoted, type_name};
 use crate::row::{Form, FormatChoice, Row, RowOrigin};
 
 /// Rows that do not fit are listed up to this number, and counted beyond.
-const LISTED_MISFITS: usize = 10;
+pub(crate) const LISTED_MISFITS: usize = 10;
 
 /// Takes the rows of one file, one after the other.
 pub(crate) struct Scan {
@@ -55,18 +55,17 @@ impl Scan {
                 return self.misfit(origin, problem, None);
             }
         };
-        if let Some(kind) = preference(&object, self.choice.is_none()) {
+        if let Some(kind) = preference(&object, self.choice) {
             self.preferences += 1;
             self.preference.get_or_insert((kind, origin));
             return;
         }
-        let found = complete_forms(&object);
+        let found = example_forms(&object);
         let form = match (self.choice, &found[..]) {
             (Some(form), _) | (None, &[form]) => form,
-            (None, []) => return self.misfit(origin, incomplete(&object), None),
-            (None, several) => {
-                let forms = several.iter().map(|form| form.name()).collect();
-                return self.misfit(origin, RowProblem::SeveralForms { forms }, None);
+            (None, found) => {
+                let problem = misfit_of(&object, found);
+                return self.misfit(origin, problem, None);
             }
         };
         match self.counts.iter_mut().find(|count| count.form == form) {
@@ -122,7 +121,12 @@ impl Scan {
 pub(crate) fn has_known_keys<'a>(keys: impl Iterator<Item = &'a str>) -> bool {
     let keys: Vec<&str> = keys.collect();
     let has = |key: &str| keys.contains(&key);
-    has("messages") || has("conversations") || KEY_PAIRS.iter().any(|&(_, first, second)| has(first) && has(second))
+    let has_answers = pair::ANSWER_KEYS.iter().any(|&(chosen, rejected)| has(chosen) && has(rejected));
+    has("messages")
+        || has("conversations")
+        || has("text")
+        || has_answers
+        || KEY_PAIRS.iter().any(|&(_, first, second)| has(first) && has(second))
 }
 
 /// Forms that are told by a pair of keys.
@@ -133,18 +137,36 @@ const KEY_PAIRS: [(Form, &str, &str); 3] = [
 ];
 
 /// Keys of other tools' examples, and what they are called here.
-const RENAMES: [(&str, &str, &str); 7] = [
+const RENAMES: [(&str, &str, &str); 6] = [
     ("prompt", "response", "rename `response` to `completion`"),
     ("instruction", "response", "rename `response` to `output` (and `context` to `input`)"),
     ("query", "response", "rename them to `prompt` and `completion`"),
     ("input", "output", "rename them to `prompt` and `completion`"),
     ("problem", "solution", "rename them to `prompt` and `completion`"),
     ("user", "assistant", "write them as `messages`, or rename them to `prompt` and `completion`"),
-    ("text", "text", "plain text is written as an empty `prompt` and the text as `completion`"),
 ];
 
-/// The forms of which `row` has all the keys.
-pub(crate) fn complete_forms(row: &Map<String, Value>) -> Vec<Form> {
+/// The forms that a row may be meant as: by its answers, by what it says of its answer, or else by its keys.
+pub(crate) fn forms_of(row: &Map<String, Value>) -> Vec<Form> {
+    if pair::answer_keys(row).is_some() {
+        vec![Form::Preference]
+    } else if kto::is_judged(row) {
+        vec![Form::Kto]
+    } else {
+        example_forms(row)
+    }
+}
+
+/// What is wrong with a row that has the keys of none or of several forms.
+pub(crate) fn misfit_of(row: &Map<String, Value>, found: &[Form]) -> RowProblem {
+    match found {
+        [] => incomplete(row),
+        several => RowProblem::SeveralForms { forms: several.iter().map(|form| form.name()).collect() },
+    }
+}
+
+/// The forms of single examples of which `row` has all the keys.
+pub(crate) fn example_forms(row: &Map<String, Value>) -> Vec<Form> {
     let mut forms: Vec<Form> = Vec::new();
     for (key, form) in [("messages", Form::Messages), ("conversations", Form::Sharegpt)] {
         if let Some(value) = row.get(key).filter(|value| !value.is_null()) {
@@ -155,6 +177,10 @@ pub(crate) fn complete_forms(row: &Map<String, Value>) -> Vec<Form> {
     forms.extend(KEY_PAIRS.iter().filter(|(_, first, second)| has(first) && has(second)).map(|(form, ..)| *form));
     forms.sort_unstable();
     forms.dedup();
+    // Other forms carry a text as a note.
+    if forms.is_empty() && row.get("text").is_some_and(Value::is_string) {
+        forms.push(Form::Text);
+    }
     forms
 }
 
@@ -170,15 +196,16 @@ fn chat_form(list: &Value) -> Option<Form> {
     }
 }
 
-/// Whether `row` is preference data. `label` may be a note; whoever names the form has decided that it is.
-fn preference(row: &Map<String, Value>, form_is_open: bool) -> Option<PreferenceKind> {
+/// Whether `row` is preference data, which is not trained yet. `label` may be a note; whoever names a form of examples
+/// has decided that it is.
+fn preference(row: &Map<String, Value>, choice: Option<Form>) -> Option<PreferenceKind> {
     let has = |key: &str| row.get(key).is_some_and(|value| !value.is_null());
-    if (has("chosen") || has("chosen_response")) && (has("rejected") || has("rejected_response")) {
+    if pair::answer_keys(row).is_some() || choice == Some(Form::Preference) {
         Some(PreferenceKind::Pairs)
     } else if has("kto_tag") {
         Some(PreferenceKind::KtoTag)
-    } else if form_is_open && row.get("label").is_some_and(Value::is_boolean) && !complete_forms(row).is_empty() {
-        Some(PreferenceKind::Label)
+    } else if choice == Some(Form::Kto) || (choice.is_none() && kto::is_judged(row)) {
+        Some(if has("label") { PreferenceKind::Label } else { PreferenceKind::Desirable })
     } else {
         None
     }

@@ -242,6 +242,8 @@ pub enum PreferenceKind {
     KtoTag,
     /// A `label` that is true or false beside an example.
     Label,
+    /// `desirable` or `undesirable`.
+    Desirable,
 }
 
 impl fmt::Display for PreferenceKind {
@@ -250,6 +252,7 @@ impl fmt::Display for PreferenceKind {
             Self::Pairs => "preference pairs (`chosen` and `rejected`)",
             Self::KtoTag => "KTO data (`kto_tag`)",
             Self::Label => "KTO data (`label`: true or false)",
+            Self::Desirable => "KTO data (`desirable` and `undesirable`)",
         })
     }
 }
@@ -353,6 +356,9 @@ fn keys_of(form: Form) -> &'static str {
         Form::PromptCompletion => "{\"prompt\": ..., \"completion\": ...}",
         Form::Alpaca => "{\"instruction\": ..., \"output\": ...}",
         Form::Sharegpt => "{\"conversations\": [{\"from\": ..., \"value\": ...}, ...]}",
+        Form::Text => "{\"text\": ...}",
+        Form::Preference => "{\"prompt\": ..., \"chosen\": ..., \"rejected\": ...}",
+        Form::Kto => "{\"prompt\": ..., \"completion\": ..., \"label\": true | false}",
     }
 }
 

@@ -1,9 +1,12 @@
 //! One module per form, and what they share.
 
 mod alpaca;
+pub(crate) mod kto;
 mod messages;
+pub(crate) mod pair;
 mod prompt_completion;
 mod sharegpt;
+mod text;
 
 use serde_json::{Map, Value};
 
@@ -19,6 +22,9 @@ pub(crate) fn read(form: Form, row: Map<String, Value>) -> Result<RowContent, Ro
         Form::PromptCompletion => prompt_completion::read(row),
         Form::Alpaca => alpaca::read(row),
         Form::Sharegpt => sharegpt::read(row),
+        Form::Text => text::read(row),
+        Form::Preference => pair::read(row),
+        Form::Kto => kto::read(row),
     }
 }
 

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use attune_text::Message;
 use serde_json::Value;
 
-use crate::row::RowContent;
+use crate::row::{Pair, RowContent};
 
 /// Changes when the canonical text does, so that hashes of two versions are never compared as equal.
 const VERSION: &str = "attune row 1\n";
@@ -21,6 +21,10 @@ pub(crate) fn content_hash(content: &RowContent) -> [u8; 32] {
 
 fn write_content(content: &RowContent, out: &mut impl Write) -> io::Result<()> {
     out.write_all(VERSION.as_bytes())?;
+    write_members(content, out)
+}
+
+fn write_members(content: &RowContent, out: &mut impl Write) -> io::Result<()> {
     match content {
         RowContent::Completion { prompt, completion } => {
             out.write_all(b"{\"completion\":")?;
@@ -29,21 +33,50 @@ fn write_content(content: &RowContent, out: &mut impl Write) -> io::Result<()> {
             serde_json::to_writer(&mut *out, prompt)?;
         }
         RowContent::Chat(chat) => {
-            out.write_all(b"{\"messages\":[")?;
-            for (index, message) in chat.messages.iter().enumerate() {
-                if index > 0 {
-                    out.write_all(b",")?;
-                }
-                write_message(message, out)?;
+            out.write_all(b"{\"messages\":")?;
+            write_messages(&chat.messages, out)?;
+            write_tools(chat.tools.as_ref(), out)?;
+        }
+        RowContent::Preference(Pair::Text { prompt, chosen, rejected }) => {
+            out.write_all(b"{\"chosen\":")?;
+            serde_json::to_writer(&mut *out, chosen)?;
+            out.write_all(b",\"prompt\":")?;
+            serde_json::to_writer(&mut *out, prompt)?;
+            out.write_all(b",\"rejected\":")?;
+            serde_json::to_writer(&mut *out, rejected)?;
+        }
+        RowContent::Preference(Pair::Chat { prompt, chosen, rejected }) => {
+            for (key, messages) in
+                [("{\"chosen\":", chosen), (",\"prompt\":", &prompt.messages), (",\"rejected\":", rejected)]
+            {
+                out.write_all(key.as_bytes())?;
+                write_messages(messages, out)?;
             }
-            out.write_all(b"]")?;
-            if let Some(tools) = &chat.tools {
-                out.write_all(b",\"tools\":")?;
-                write_value(tools, out)?;
-            }
+            write_tools(prompt.tools.as_ref(), out)?;
+        }
+        RowContent::Judged { example, desirable } => {
+            write!(out, "{{\"desirable\":{desirable},\"example\":")?;
+            write_members(example, out)?;
         }
     }
     out.write_all(b"}")
+}
+
+fn write_messages(messages: &[Message], out: &mut impl Write) -> io::Result<()> {
+    out.write_all(b"[")?;
+    for (index, message) in messages.iter().enumerate() {
+        if index > 0 {
+            out.write_all(b",")?;
+        }
+        write_message(message, out)?;
+    }
+    out.write_all(b"]")
+}
+
+fn write_tools(tools: Option<&Value>, out: &mut impl Write) -> io::Result<()> {
+    let Some(tools) = tools else { return Ok(()) };
+    out.write_all(b",\"tools\":")?;
+    write_value(tools, out)
 }
 
 fn write_message(message: &Message, out: &mut impl Write) -> io::Result<()> {

@@ -48,9 +48,11 @@ pub use record::*;
 mod row;
 pub mod screen;
 mod split;
+mod vote;
 
 pub use error::{DataError, FormCount, JsonFault, Misfit, PreferenceKind};
 pub use problem::RowProblem;
 pub use read::{MAX_DOCUMENT_BYTES, MAX_ROW_BYTES, read};
-pub use row::{DataSet, FileReport, Form, FormatChoice, Row, RowContent, RowOrigin};
+pub use row::{DataSet, FileReport, Form, FormatChoice, Pair, Row, RowContent, RowOrigin};
 pub use split::{Split, split_validation};
+pub use vote::{FormVote, classify};

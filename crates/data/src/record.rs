@@ -1,5 +1,5 @@
 //! STUB until the readers land.
-use crate::{DataError, Form, FormatChoice, Row, RowOrigin, RowProblem};
+use crate::{DataError, RowOrigin, RowProblem};
 use serde_json::{Map, Value};
 use std::path::Path;
 use std::sync::Arc;
@@ -74,27 +74,4 @@ impl Records {
     pub fn facts(&self) -> Facts {
         Facts { bytes: self.bytes.len() as u64, hash: blake3::hash(&self.bytes).to_hex().to_string() }
     }
-}
-#[allow(missing_docs)]
-pub struct FormVote {
-    form: Option<Form>,
-}
-#[allow(missing_docs, clippy::missing_errors_doc)]
-impl FormVote {
-    pub fn new(_: Arc<Path>, choice: FormatChoice) -> Self {
-        Self { form: choice.form() }
-    }
-    pub fn observe(&mut self, record: &Record) {
-        if self.form.is_none() {
-            self.form = crate::detect::complete_forms(&record.object).first().copied();
-        }
-    }
-    pub fn settle(self) -> Result<Form, DataError> {
-        Ok(self.form.unwrap_or(Form::PromptCompletion))
-    }
-}
-#[allow(missing_docs, clippy::missing_errors_doc)]
-pub fn classify(record: &Record, form: Form) -> Result<Row, RowProblem> {
-    let content = crate::forms::read(form, record.object.clone())?;
-    Ok(Row { origin: record.origin.clone(), hash: crate::hash::content_hash(&content), form, content })
 }

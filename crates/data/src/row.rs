@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use attune_text::Conversation;
+use attune_text::{Conversation, Message};
 use serde::Serialize;
 
 /// The form of a file's rows, told by their keys.
@@ -35,11 +35,22 @@ pub enum Form {
     /// of these) and becomes an assistant message with `tool_calls`. A bare tool (`{"name", ...}`) is wrapped as
     /// `{"type": "function", "function": {...}}`, which is what chat templates read.
     Sharegpt,
+    /// `{"text"}`: a document. Becomes a completion without a prompt.
+    Text,
+    /// A prompt with two answers: `{"prompt", "chosen", "rejected"}`. Prompts may be called `question` or `instruction`
+    /// (with `input`) or be a list of messages, in `conversations` or `messages` too; without one, `chosen` and
+    /// `rejected` are conversations (lists, or transcripts with `Human:` and `Assistant:`) that begin alike. Answers are
+    /// strings, messages or lists of messages.
+    Preference,
+    /// An example of one of the first four forms with the word whether its answer is wanted: `label` or `kto_tag`, true
+    /// or false (also 1 or 0, `desirable` or `undesirable`), or the answer under the key `desirable` or `undesirable`.
+    Kto,
 }
 
 impl Form {
     /// All forms.
-    pub const ALL: [Self; 4] = [Self::Messages, Self::PromptCompletion, Self::Alpaca, Self::Sharegpt];
+    pub const ALL: [Self; 7] =
+        [Self::Messages, Self::PromptCompletion, Self::Alpaca, Self::Sharegpt, Self::Text, Self::Preference, Self::Kto];
 
     /// The name that `data.format` knows.
     pub fn name(self) -> &'static str {
@@ -48,6 +59,9 @@ impl Form {
             Self::PromptCompletion => "prompt-completion",
             Self::Alpaca => "alpaca",
             Self::Sharegpt => "sharegpt",
+            Self::Text => "text",
+            Self::Preference => "preference",
+            Self::Kto => "kto",
         }
     }
 }
@@ -72,6 +86,12 @@ pub enum FormatChoice {
     Alpaca,
     /// [`Form::Sharegpt`].
     Sharegpt,
+    /// [`Form::Text`].
+    Text,
+    /// [`Form::Preference`].
+    Preference,
+    /// [`Form::Kto`].
+    Kto,
 }
 
 impl FormatChoice {
@@ -83,6 +103,9 @@ impl FormatChoice {
             Self::PromptCompletion => Some(Form::PromptCompletion),
             Self::Alpaca => Some(Form::Alpaca),
             Self::Sharegpt => Some(Form::Sharegpt),
+            Self::Text => Some(Form::Text),
+            Self::Preference => Some(Form::Preference),
+            Self::Kto => Some(Form::Kto),
         }
     }
 }
@@ -94,6 +117,9 @@ impl From<Form> for FormatChoice {
             Form::PromptCompletion => Self::PromptCompletion,
             Form::Alpaca => Self::Alpaca,
             Form::Sharegpt => Self::Sharegpt,
+            Form::Text => Self::Text,
+            Form::Preference => Self::Preference,
+            Form::Kto => Self::Kto,
         }
     }
 }
@@ -127,6 +153,82 @@ pub enum RowContent {
         /// Text that is learned.
         completion: String,
     },
+    /// One prompt, an answer that is wanted and one that is not.
+    Preference(Pair),
+    /// An example, and whether its answer is wanted.
+    Judged {
+        /// A chat or a completion.
+        example: Box<RowContent>,
+        /// Whether the answer is wanted.
+        desirable: bool,
+    },
+}
+
+/// Two answers to one prompt.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Pair {
+    /// Plain text.
+    Text {
+        /// Text that is given.
+        prompt: String,
+        /// The answer that is wanted.
+        chosen: String,
+        /// The other one.
+        rejected: String,
+    },
+    /// A chat, to be rendered by the model's template.
+    Chat {
+        /// The messages before the answer, and the tools.
+        prompt: Conversation,
+        /// The messages of the answer that is wanted.
+        chosen: Vec<Message>,
+        /// Those of the other one.
+        rejected: Vec<Message>,
+    },
+}
+
+impl Pair {
+    /// The wanted answer after its prompt, as an example of its own.
+    pub fn chosen(&self) -> RowContent {
+        match self {
+            Self::Text { prompt, chosen, .. } => {
+                RowContent::Completion { prompt: prompt.clone(), completion: chosen.clone() }
+            }
+            Self::Chat { prompt, chosen, .. } => answered(prompt, chosen),
+        }
+    }
+
+    /// The other answer after its prompt, as an example of its own.
+    pub fn rejected(&self) -> RowContent {
+        match self {
+            Self::Text { prompt, rejected, .. } => {
+                RowContent::Completion { prompt: prompt.clone(), completion: rejected.clone() }
+            }
+            Self::Chat { prompt, rejected, .. } => answered(prompt, rejected),
+        }
+    }
+}
+
+/// A chat of which the answer alone is trained, unless a message says otherwise.
+fn answered(prompt: &Conversation, answer: &[Message]) -> RowContent {
+    let mut messages = prompt.messages.clone();
+    for message in messages.iter_mut().filter(|message| message.role == "assistant") {
+        message.train = message.train.or(Some(false));
+    }
+    messages.extend_from_slice(answer);
+    RowContent::Chat(Conversation { messages, tools: prompt.tools.clone() })
+}
+
+impl RowContent {
+    /// The examples that the row holds: itself, both answers of a pair, the example that is judged. All of them are
+    /// chats or completions.
+    pub fn examples(&self) -> Vec<Self> {
+        match self {
+            Self::Chat(_) | Self::Completion { .. } => vec![self.clone()],
+            Self::Preference(pair) => vec![pair.chosen(), pair.rejected()],
+            Self::Judged { example, .. } => vec![(**example).clone()],
+        }
+    }
 }
 
 /// One example.

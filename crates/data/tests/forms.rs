@@ -9,7 +9,7 @@ use serde_json::json;
 fn completion(text: &str) -> (String, String) {
     match row(text).content {
         RowContent::Completion { prompt, completion } => (prompt, completion),
-        RowContent::Chat(chat) => panic!("a chat: {chat:?}"),
+        other => panic!("no text: {other:?}"),
     }
 }
 

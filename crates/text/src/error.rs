@@ -176,6 +176,9 @@ pub enum TextError {
         /// How many messages there are.
         messages: usize,
     },
+    /// A row with several answers, or with one that may not be wanted, is no single text.
+    #[error("preference data is not one text to be learned")]
+    Preference,
     /// Nothing in the row would be trained.
     #[error("no token of the row would be trained: {reason}")]
     NoTrainedToken {
@@ -258,6 +261,7 @@ impl TextError {
                 "mark the trained text in the template with {% generation %} and {% endgeneration %}"
             }
             Self::NoAssistantTurn { .. } => "leave the row out, or set data.train_on to all",
+            Self::Preference => "to train on the wanted answers alone, write them as messages",
             Self::NoTrainedToken { .. } => "leave the row out, or give it an answer that is trained",
             Self::DoubleBos { .. } => "take {{ bos_token }} out of the chat template or the token out of the text",
             Self::NoEos => "set eos_token in tokenizer_config.json",

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use attune_config::{CompletionStyle, EarlyStopping};
-use attune_data::{Row, RowContent};
+use attune_data::{Form, Row, RowContent};
 use attune_model::{Adapter, Decoder, ForwardOptions, Sampling, generate};
 use attune_text::{Conversation, TextModel};
 use serde::{Deserialize, Serialize};
@@ -102,6 +102,9 @@ pub fn sample_prompts(
 
 fn prompt_of_row(row: &Row, text: &TextModel, style: CompletionStyle) -> Result<Option<SamplePrompt>, TrainError> {
     let (conversation, expected) = match &row.content {
+        // A document has no question that could be asked, and the others are not trained yet.
+        RowContent::Preference(_) | RowContent::Judged { .. } => return Ok(None),
+        RowContent::Completion { .. } if row.form == Form::Text => return Ok(None),
         RowContent::Completion { prompt, completion } if !writes_chat(text, style) => {
             let ids = text.encode_raw(prompt)?;
             return Ok(Some(SamplePrompt { prompt: prompt.clone(), ids, expected: Some(completion.clone()) }));

@@ -3,7 +3,7 @@
 use std::thread::ScopedJoinHandle;
 
 use attune_config::{CompletionStyle, Overlong, Untrained};
-use attune_data::{Row, RowContent, RowOrigin};
+use attune_data::{Form, Row, RowContent, RowOrigin};
 use attune_text::{Conversation, Encoded, Message, TextError, TextModel, TrainOn};
 use serde::Serialize;
 
@@ -181,10 +181,15 @@ pub fn encode_row(
 ) -> Result<Encoded, TextError> {
     match &row.content {
         RowContent::Chat(conversation) => text.encode_chat(conversation, train_on),
-        RowContent::Completion { prompt, completion } if writes_chat(text, completion_style) => {
+        // A document is no answer to an empty question.
+        RowContent::Completion { prompt, completion }
+            if writes_chat(text, completion_style)
+                && !(row.form == Form::Text && completion_style == CompletionStyle::Auto) =>
+        {
             text.encode_chat(&as_conversation(prompt, Some(completion)), train_on)
         }
         RowContent::Completion { prompt, completion } => text.encode_completion(prompt, completion, train_on),
+        RowContent::Preference(_) | RowContent::Judged { .. } => Err(TextError::Preference),
     }
 }
 

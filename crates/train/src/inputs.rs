@@ -428,6 +428,9 @@ pub fn format_choice(config: &Config) -> FormatChoice {
         DataFormat::PromptCompletion => FormatChoice::PromptCompletion,
         DataFormat::Alpaca => FormatChoice::Alpaca,
         DataFormat::Sharegpt => FormatChoice::Sharegpt,
+        DataFormat::Text => FormatChoice::Text,
+        DataFormat::Preference => FormatChoice::Preference,
+        DataFormat::Kto => FormatChoice::Kto,
     }
 }
 

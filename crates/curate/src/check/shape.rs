@@ -23,7 +23,23 @@ pub(super) struct Shape {
 
 impl Shape {
     pub(super) fn of(row: &Row) -> Self {
-        match &row.content {
+        let shapes = row.content.examples().iter().map(Self::of_example).collect::<Vec<_>>();
+        shapes.into_iter().reduce(Self::or).unwrap_or_default()
+    }
+
+    /// What is odd about one of two answers is odd about the row.
+    fn or(self, other: Self) -> Self {
+        Self {
+            empty_question: self.empty_question || other.empty_question,
+            no_answer: self.no_answer || other.no_answer,
+            empty_answer: self.empty_answer || other.empty_answer,
+            order: self.order.or(other.order),
+            document: self.document && other.document,
+        }
+    }
+
+    fn of_example(content: &RowContent) -> Self {
+        match content {
             RowContent::Chat(chat) => of_messages(&chat.messages),
             RowContent::Completion { prompt, completion } => Self {
                 empty_question: false,
@@ -31,6 +47,8 @@ impl Shape {
                 document: prompt.trim().is_empty(),
                 ..Self::default()
             },
+            // Examples are chats and completions.
+            RowContent::Preference(_) | RowContent::Judged { .. } => Self::default(),
         }
     }
 }

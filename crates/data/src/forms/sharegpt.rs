@@ -30,17 +30,10 @@ pub(super) fn read(row: Map<String, Value>) -> Result<RowContent, RowProblem> {
     let key = if !row.has("conversations") && row.has("messages") { "messages" } else { "conversations" };
     misspelt(&row.members, &[key, "system", "tools"], "")?;
     let items = row.required_list(key)?;
-    if items.is_empty() {
-        return Err(RowProblem::Empty { path: key.into() });
-    }
     let system = system_prompt(&mut row)?;
     let tools = row.tools()?.map(|tools| Value::Array(tools.into_iter().map(wrapped).collect()));
 
-    let mut messages = items
-        .into_iter()
-        .enumerate()
-        .map(|(index, item)| message(item, format!("{key}[{index}]")))
-        .collect::<Result<Vec<Message>, RowProblem>>()?;
+    let mut messages = message_list(items, key)?;
     if let Some(system) = system {
         if messages[0].role != "system" {
             messages.insert(0, system);
@@ -52,6 +45,14 @@ pub(super) fn read(row: Map<String, Value>) -> Result<RowContent, RowProblem> {
         }
     }
     Ok(RowContent::Chat(Conversation { messages, tools }))
+}
+
+/// Reads a list of messages, at least one.
+pub(super) fn message_list(items: Vec<Value>, path: &str) -> Result<Vec<Message>, RowProblem> {
+    if items.is_empty() {
+        return Err(RowProblem::Empty { path: path.into() });
+    }
+    items.into_iter().enumerate().map(|(index, item)| message(item, format!("{path}[{index}]"))).collect()
 }
 
 fn message(value: Value, path: String) -> Result<Message, RowProblem> {

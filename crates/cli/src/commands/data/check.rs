@@ -61,7 +61,29 @@ impl ModelEncoder {
 }
 
 impl Encoder for ModelEncoder {
+    /// Of preference data both answers are encoded; the longer one counts, and what is wrong with either.
     fn encode(&self, row: &Row) -> Result<Tokens, NotEncoded> {
+        let mut all: Option<Tokens> = None;
+        for content in row.content.examples() {
+            let tokens = self.encode_example(&Row { content, ..row.clone() })?;
+            all = Some(all.map_or(tokens, |other| Tokens {
+                total: tokens.total.max(other.total),
+                trained: tokens.trained.max(other.trained),
+                end_of_turn_trained: tokens.end_of_turn_trained && other.end_of_turn_trained,
+                doubled_bos: tokens.doubled_bos || other.doubled_bos,
+                outside: tokens.outside || other.outside,
+            }));
+        }
+        Ok(all.unwrap_or_default())
+    }
+
+    fn limit(&self) -> usize {
+        self.positions
+    }
+}
+
+impl ModelEncoder {
+    fn encode_example(&self, row: &Row) -> Result<Tokens, NotEncoded> {
         let encoded = encode_row(row, &self.text, self.completion_style, self.train_on);
         let encoded = encoded.map_err(|error| NotEncoded {
             reason: error.to_string(),
@@ -78,10 +100,6 @@ impl Encoder for ModelEncoder {
             doubled_bos: begins_with(2),
             outside: encoded.ids.iter().any(|&id| id as usize >= self.embeddings),
         })
-    }
-
-    fn limit(&self) -> usize {
-        self.positions
     }
 }
 

@@ -52,6 +52,9 @@ pub(super) enum Format {
     PromptCompletion,
     Alpaca,
     Sharegpt,
+    Text,
+    Preference,
+    Kto,
 }
 
 impl Format {
@@ -62,6 +65,9 @@ impl Format {
             Self::PromptCompletion => FormatChoice::PromptCompletion,
             Self::Alpaca => FormatChoice::Alpaca,
             Self::Sharegpt => FormatChoice::Sharegpt,
+            Self::Text => FormatChoice::Text,
+            Self::Preference => FormatChoice::Preference,
+            Self::Kto => FormatChoice::Kto,
         }
     }
 }
