@@ -6,8 +6,10 @@
 
 use super::{RawCue, Rolling};
 
-/// Cues further apart than this are not one picture that rolls.
-const CONTIGUOUS_SECS: f64 = 0.5;
+/// A cue with nothing new holds the picture of the one before only if it follows at once; later, somebody says it again.
+const HOLD_SECS: f64 = 0.5;
+/// A cue with something new may come after a pause of the speaker, with the line from before the pause still shown.
+const PAUSE_SECS: f64 = 30.0;
 /// A file rolls if so many of its pairs of cues do: one in four. In human captions it is one in hundreds.
 const ROLLING_PAIRS: usize = 4;
 
@@ -59,21 +61,22 @@ fn rolls(cues: &[RawCue]) -> bool {
 
 fn repeat(before: &RawCue, cue: &RawCue) -> Repeat {
     const NONE: Repeat = Repeat { lines: 0, bytes: 0 };
-    if let (Some((_, end)), Some((start, _))) = (before.times, cue.times)
-        && start - end > CONTIGUOUS_SECS
-    {
-        return NONE;
-    }
     let comparable = cue.lines.iter().position(|line| line.timed).unwrap_or(cue.lines.len());
     let most = comparable.min(before.lines.len()).min(LINES);
     let same = |a: &super::RawLine, b: &super::RawLine| a.text == b.text && a.voice == b.voice;
-    for lines in (1..=most).rev() {
+    let lines = (1..=most).rev().find(|&lines| {
         let tail = &before.lines[before.lines.len() - lines..];
-        if tail.iter().zip(&cue.lines).all(|(a, b)| same(a, b)) {
-            return Repeat { lines, bytes: 0 };
-        }
+        tail.iter().zip(&cue.lines).all(|(a, b)| same(a, b))
+    });
+    let repeat = match lines {
+        Some(lines) => Repeat { lines, bytes: 0 },
+        None => grown(before, cue, comparable).unwrap_or(NONE),
+    };
+    let longest = if repeat.lines == cue.lines.len() { HOLD_SECS } else { PAUSE_SECS };
+    match (before.times, cue.times) {
+        (Some((_, end)), Some((start, _))) if start - end > longest => NONE,
+        _ => repeat,
     }
-    grown(before, cue, comparable).unwrap_or(NONE)
 }
 
 /// Cues have few lines; a hostile one has many, and comparing all with all would take for ever.
