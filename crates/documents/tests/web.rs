@@ -22,3 +22,24 @@ fn main_texts_of_pages() {
         assert!(score.f1 >= 0.9, "{name}: {}", score.f1);
     }
 }
+
+/// What was left out of a page (-) and what does not belong (+), for whoever works on the rules.
+#[test]
+fn show_a_page() {
+    let Some(wanted) = std::env::var_os("ATTUNE_SHOW_PAGE") else { return };
+    let Some(assets) = common::assets("suites/article-extraction-benchmark") else { return };
+    for page in articles::measure(&assets.join("suites/article-extraction-benchmark")) {
+        if !wanted.to_string_lossy().split(',').any(|name| page.name.starts_with(name)) {
+            continue;
+        }
+        println!("== {}", page.name);
+        for (mark, ours, theirs) in [("-", &page.truth, &page.found), ("+", &page.found, &page.truth)] {
+            let theirs = theirs.split_whitespace().collect::<Vec<_>>().join(" ");
+            for line in ours.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")) {
+                if !theirs.contains(&line) {
+                    println!("{mark} {}", line.chars().take(160).collect::<String>());
+                }
+            }
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! The blocks of the main text become segments; those that are no text of the page are left out.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::WebOptions;
@@ -235,22 +236,48 @@ fn is_data(dom: &Dom, table: Id) -> bool {
     rows >= 2 && wide * 2 >= rows
 }
 
+/// So many blocks at the end may be left out as what stands behind the text; more are a list that belongs to it.
+const TAIL: usize = 6;
+
 /// Takes out the blocks that are no text of the page.
 fn keep(blocks: Vec<Block>, title: Option<&str>) -> Vec<Block> {
-    let mut kept: Vec<Block> = blocks.into_iter().filter(|block| !is_noise(block, title)).collect();
+    let mut seen = HashSet::new();
+    let mut kept: Vec<Block> = Vec::with_capacity(blocks.len());
+    for block in blocks {
+        // What stands on a page twice, word by word, is a caption or a summary the second time.
+        let repeated = block.text.len() >= 60 && block.kind != SegmentKind::Code && !seen.insert(block.text.clone());
+        if !repeated && !is_noise(&block, title) {
+            kept.push(block);
+        }
+    }
     // What stands in front of the first sentence is who wrote it and when; what stands behind the last is where to go next.
     let first = kept.iter().position(is_solid).unwrap_or(0);
     let first = kept[..first].iter().rposition(|block| !is_heading(block)).map_or(0, |at| at + 1);
-    let last = kept.iter().rposition(is_solid).map_or(kept.len(), |at| at + 1);
+    let mut last = kept.iter().rposition(is_solid).map_or(kept.len(), |at| at + 1);
+    if kept.len() - last > TAIL {
+        last = kept.len();
+    }
+    // Then links to other texts, and up to two notes about the author or the paper, set in italics as a whole.
+    let mut notes = 0;
+    while last > first + 3 && (is_heading(&kept[last - 1]) || is_link_item(&kept[last - 1]) || (notes < 2 && is_stressed(&kept[last - 1]))) {
+        notes += usize::from(is_stressed(&kept[last - 1]));
+        last -= 1;
+    }
     kept.truncate(last);
     kept.drain(..first.min(kept.len()));
-    // A heading with nothing under it.
-    let mut result: Vec<Block> = Vec::with_capacity(kept.len());
-    for block in kept {
-        if let (SegmentKind::Heading(new), Some(SegmentKind::Heading(old))) = (block.kind, result.last().map(|last| last.kind))
-            && new <= old
-        {
-            result.pop();
+    without_empty_sections(kept)
+}
+
+/// Without headings that have nothing under them.
+fn without_empty_sections(blocks: Vec<Block>) -> Vec<Block> {
+    let mut result: Vec<Block> = Vec::with_capacity(blocks.len());
+    for block in blocks {
+        if let SegmentKind::Heading(new) = block.kind {
+            while let Some(SegmentKind::Heading(old)) = result.last().map(|last| last.kind)
+                && new <= old
+            {
+                result.pop();
+            }
         }
         result.push(block);
     }
@@ -259,6 +286,24 @@ fn keep(blocks: Vec<Block>, title: Option<&str>) -> Vec<Block> {
     }
     result
 }
+
+/// A paragraph that is stressed as a whole.
+fn is_stressed(block: &Block) -> bool {
+    matches!(block.kind, SegmentKind::Paragraph) && block.stressed * 10 > block.text.len() * 9
+}
+
+/// An item of a list that is a link and little else.
+fn is_link_item(block: &Block) -> bool {
+    matches!(block.kind, SegmentKind::ListItem) && block.links * 2 > block.text.len()
+}
+
+/// What buttons and marks say that some pages write as text.
+const LABELS: &[&str] = &[
+    "advert", "advertisement", "ad", "ads", "sponsored", "caption", "close", "share", "share this", "share this article", "tweet",
+    "email", "print", "comment", "comments", "loading", "read more", "subscribe", "sign up", "menu", "related", "related articles",
+    "related stories", "story continues below advertisement", "continue reading", "advertisement continue reading the main story",
+    "play video", "watch video", "photo", "image", "next", "previous", "anzeige", "werbung", "publicité", "publicidad", "реклама",
+];
 
 fn is_heading(block: &Block) -> bool {
     matches!(block.kind, SegmentKind::Heading(_))
@@ -282,6 +327,10 @@ fn is_noise(block: &Block, title: Option<&str>) -> bool {
         return false;
     }
     if title.is_some_and(|title| title == text) {
+        return true;
+    }
+    let label = text.trim_matches(|c: char| !c.is_alphanumeric());
+    if label.len() <= 60 && LABELS.contains(&label.to_lowercase().as_str()) {
         return true;
     }
     let length = text.len();

@@ -108,9 +108,22 @@ impl Marks {
         }
     }
 
+    /// Whether a node is a part of a paragraph that has more text than the node.
+    fn in_sentence(&self, dom: &Dom, id: Id) -> bool {
+        let mut block = dom.nodes[id].parent;
+        while block != ROOT && !is_block(dom.name(block)) {
+            block = dom.nodes[block].parent;
+        }
+        matches!(dom.name(block), "p" | "li" | "blockquote" | "td" | "dd" | "figcaption") && self.text[id] * 2 < self.text[block]
+    }
+
     /// Whether the names of an element say that it is boilerplate.
     fn by_name(&self, dom: &Dom, id: Id, element: &Element, whole: &Whole) -> bool {
         if matches!(element.name.as_str(), "html" | "body" | "main" | "#root" | "h1" | "em" | "strong" | "b" | "i") {
+            return false;
+        }
+        // A link or a word in a sentence belongs to the sentence, whatever its classes are called.
+        if !is_block(&element.name) && self.in_sentence(dom, id) {
             return false;
         }
         // Half of the page cannot be what stands around the rest.
@@ -122,7 +135,9 @@ impl Marks {
         }
         let certain = has_word(&element.names, BOILERPLATE) || has_pair(&element.names, BOILERPLATE_PAIRS);
         if certain {
-            return true;
+            // What a page shows of others as a part of its text, such as a post that it writes about.
+            let shown = element.names.contains(" embed ") && self.prose[id] > 0;
+            return !shown;
         }
         let likely = has_word(&element.names, OFTEN_BOILERPLATE);
         likely && (self.link_density(id) > 0.3 || self.prose[id] < 150)
