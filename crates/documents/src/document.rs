@@ -13,7 +13,7 @@ pub enum SegmentKind {
     Speech,
     /// The title of a section, from 1 (the outermost) to 6.
     Heading(u8),
-    /// An item of a list, with its number or mark.
+    /// An item of a list, without its mark.
     ListItem,
     /// A quotation that stands by itself.
     Quote,

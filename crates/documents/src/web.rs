@@ -87,6 +87,14 @@ pub fn extract(html: &str, options: &WebOptions) -> Result<Document, WebError> {
     Ok(Document { title, language: language(&dom), segments: found, notes: notes.finish() })
 }
 
+/// All text of a piece of HTML that is shown, for formats that may hold some.
+pub(crate) fn visible_text(html: &str) -> String {
+    let options = WebOptions { figure_captions: true, ..WebOptions::default() };
+    let dom = dom::parse(html, options.most_nodes);
+    let marks = marks::Marks::of(&dom, marks::Strictness::Kinds, &options);
+    dom.text_where(ROOT, |id| !marks.out[id])
+}
+
 /// A main text of so many bytes is not doubted.
 const ENOUGH: usize = 250;
 

@@ -159,7 +159,7 @@ impl Walk<'_> {
             }
             if self.dom.name(id) == "tr" {
                 let cells = self.dom.children(id).filter(|&cell| matches!(self.dom.name(cell), "td" | "th") && !self.marks.out[cell]);
-                let cells: Vec<String> = cells.map(|cell| self.dom.text(cell)).collect();
+                let cells: Vec<String> = cells.map(|cell| self.dom.text_where(cell, |id| !self.marks.out[id])).collect();
                 if cells.iter().any(|cell| !cell.is_empty()) {
                     rows.push_str(cells.join(" | ").trim());
                     rows.push('\n');
@@ -257,15 +257,33 @@ fn keep(blocks: Vec<Block>, title: Option<&str>) -> Vec<Block> {
     if kept.len() - last > TAIL {
         last = kept.len();
     }
-    // Then links to other texts, and up to two notes about the author or the paper, set in italics as a whole.
-    let mut notes = 0;
-    while last > first + 3 && (is_heading(&kept[last - 1]) || is_link_item(&kept[last - 1]) || (notes < 2 && is_stressed(&kept[last - 1]))) {
-        notes += usize::from(is_stressed(&kept[last - 1]));
-        last -= 1;
-    }
+    last = without_asides(&kept[..last], first);
     kept.truncate(last);
     kept.drain(..first.min(kept.len()));
     without_empty_sections(kept)
+}
+
+/// Where the text ends without links to other texts, and without notes about the author or the paper, which are set in
+/// italics as a whole. They are few and short; if not, they are the text.
+fn without_asides(blocks: &[Block], first: usize) -> usize {
+    const NOTES: usize = 2;
+    const LINKS: usize = 8;
+    let (mut notes, mut links, mut bytes) = (0, 0, 0);
+    let mut last = blocks.len();
+    while last > first {
+        let block = &blocks[last - 1];
+        if is_stressed(block) {
+            notes += 1;
+        } else if is_link_item(block) {
+            links += 1;
+        } else if !is_heading(block) {
+            break;
+        }
+        bytes += block.text.len();
+        last -= 1;
+    }
+    let rest: usize = blocks[first..last].iter().map(|block| block.text.len()).sum();
+    if notes > NOTES || links > LINKS || bytes * 4 > rest { blocks.len() } else { last }
 }
 
 /// Without headings that have nothing under them.

@@ -74,6 +74,11 @@ impl Dom {
 
     /// All text in a node.
     pub(super) fn text(&self, id: Id) -> String {
+        self.text_where(id, |_| true)
+    }
+
+    /// All text in a node, without the nodes that are not wanted.
+    pub(super) fn text_where(&self, id: Id, wanted: impl Fn(Id) -> bool) -> String {
         let mut out = String::new();
         // `None` ends a block.
         let mut open = vec![Some(id)];
@@ -82,6 +87,9 @@ impl Dom {
                 out.push(' ');
                 continue;
             };
+            if !wanted(id) {
+                continue;
+            }
             match &self.nodes[id].content {
                 Content::Text(text) => out.push_str(text),
                 Content::Element(element) => {
