@@ -138,6 +138,9 @@ pub struct DataConfig {
     pub validation_fraction: f64,
     /// The form of the rows. auto reads all rows and finds out.
     pub format: DataFormat,
+    /// Columns of the files that have other names, by the key that is meant: {prompt: question_text, completion: reply}.
+    #[schemars(schema_with = "crate::values::columns_schema")]
+    pub columns: BTreeMap<String, String>,
     /// How prompt/completion rows of plain text are presented to the model.
     pub completion_style: CompletionStyle,
     /// The part of an example that the loss is taken over.
@@ -161,6 +164,7 @@ impl Default for DataConfig {
             validation: Vec::new(),
             validation_fraction: 0.0,
             format: DataFormat::Auto,
+            columns: BTreeMap::new(),
             completion_style: CompletionStyle::Auto,
             train_on: TrainOn::Assistant,
             max_seq_length: 2048,

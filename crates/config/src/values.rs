@@ -527,6 +527,45 @@ pub(crate) fn rank_pattern_schema(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// Keys of a row that a column can stand for.
+pub(crate) const ROW_KEYS: [&str; 26] = [
+    "messages",
+    "conversations",
+    "tools",
+    "system",
+    "prompt",
+    "completion",
+    "question",
+    "answer",
+    "instruction",
+    "input",
+    "output",
+    "history",
+    "text",
+    "chosen",
+    "rejected",
+    "label",
+    "desirable",
+    "undesirable",
+    "role",
+    "tags",
+    "source",
+    "group",
+    "document",
+    "parent",
+    "title",
+    "language",
+];
+
+/// Schema of a map from our keys to columns of a file.
+pub(crate) fn columns_schema(_: &mut SchemaGenerator) -> Schema {
+    let keys: serde_json::Map<String, serde_json::Value> = ROW_KEYS
+        .iter()
+        .map(|key| ((*key).to_owned(), serde_json::json!({ "type": "string", "minLength": 1 })))
+        .collect();
+    json_schema!({ "type": "object", "properties": keys, "additionalProperties": false })
+}
+
 /// Schema of the weights of files.
 pub(crate) fn weights_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

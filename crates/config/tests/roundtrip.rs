@@ -132,6 +132,7 @@ fn data() -> impl Strategy<Value = DataConfig> {
                 };
                 let validation_fraction = if validation.is_empty() { fraction } else { 0.0 };
                 DataConfig {
+                    columns: [("prompt".to_owned(), "a column".to_owned())].into(),
                     weights: (1..=train.len()).map(|place| place as f64 / 4.0).collect(),
                     train: apart("t", train),
                     validation: apart("v", validation),

@@ -34,7 +34,7 @@ pub enum DataError {
         path: PathBuf,
     },
     /// A file of a kind that is not read.
-    #[error("{path}: {} are not read; .jsonl, .ndjson and .json are", what_extension(extension), path = path.display())]
+    #[error("{path}: {} are not read; {READ_EXTENSIONS} are", what_extension(extension), path = path.display())]
     Extension {
         /// The file.
         path: PathBuf,
@@ -55,6 +55,40 @@ pub enum DataError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A packed file or a Parquet file that is damaged, or was made to be.
+    #[error("{path} is damaged: {reason}", path = path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        reason: String,
+    },
+    /// A file that uses parts of its format that are not read.
+    #[error("{path} cannot be read: {reason}", path = path.display())]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// Which part it is.
+        reason: String,
+    },
+    /// A packed file that grows beyond all measure.
+    #[error("{path} unpacks to more than {times} times its size, which no text does", path = path.display())]
+    Expansion {
+        /// The file.
+        path: PathBuf,
+        /// The bound.
+        times: u64,
+    },
+    /// A row of a table or a document that cannot be read.
+    #[error("{path}:{line}: {reason}", path = path.display())]
+    Row {
+        /// The file.
+        path: PathBuf,
+        /// Its line.
+        line: usize,
+        /// What is wrong.
+        reason: String,
+    },
     /// A file without rows.
     #[error("{path} has no rows: {what}", path = path.display())]
     Empty {
@@ -74,12 +108,6 @@ pub enum DataError {
         column: usize,
         /// The byte.
         byte: u8,
-    },
-    /// A file in UTF-16.
-    #[error("{path} is UTF-16, not UTF-8", path = path.display())]
-    Utf16 {
-        /// The file.
-        path: PathBuf,
     },
     /// A NUL byte.
     #[error("{path}:{line}: byte {column} of the line is NUL, which no text has", path = path.display())]
@@ -273,12 +301,15 @@ impl DataError {
             Self::Extension { extension, .. } => extension_hint(extension),
             Self::SameFileTwice { .. } => "name each file once".into(),
             Self::Read { .. } => "check the permissions of the file and the state of its disk".into(),
+            Self::Damaged { .. } => "write or copy the file anew: what is left of it cannot be trusted".into(),
+            Self::Unsupported { .. } => "write it anew without that, or convert it to .jsonl".into(),
+            Self::Expansion { .. } => {
+                "unpack it yourself if you trust it; .jsonl and .csv files are unpacked row by row and have no bound".into()
+            }
+            Self::Row { .. } => "mend or remove the row".into(),
             Self::Empty { .. } => "check that the file was written to its end".into(),
             Self::Utf8 { .. } => {
                 "save the file as UTF-8, for example: iconv -f WINDOWS-1252 -t UTF-8 old.jsonl > new.jsonl".into()
-            }
-            Self::Utf16 { .. } => {
-                "save the file as UTF-8, for example: iconv -f UTF-16 -t UTF-8 old.jsonl > new.jsonl".into()
             }
             Self::Nul { .. } => "the file is damaged, or UTF-16 without its mark; write it anew as UTF-8".into(),
             Self::RowTooLong { .. } => {
@@ -328,6 +359,10 @@ impl JsonFault {
     }
 }
 
+/// The extensions that are read, for people.
+const READ_EXTENSIONS: &str =
+    ".jsonl, .ndjson, .json, .csv, .tsv, .parquet, .txt, .md, .html, .vtt, .srt and .sbv (and each with .gz or .zst)";
+
 fn what_extension(extension: &str) -> String {
     if extension.is_empty() {
         "files without an extension".into()
@@ -338,11 +373,14 @@ fn what_extension(extension: &str) -> String {
 
 fn extension_hint(extension: &str) -> String {
     match extension {
-        "gz" | "zst" | "xz" | "bz2" | "zip" | "tar" | "tgz" | "7z" => {
-            "unpack the file; packed files are not read in this version".into()
+        "gz" | "zst" => {
+            format!("name it by what is inside, such as train.jsonl.{extension}")
         }
-        "csv" | "tsv" | "parquet" | "arrow" | "feather" | "xlsx" => format!(
-            "convert it to .jsonl, one JSON object per line; .{extension} is not read in this version"
+        "xz" | "bz2" | "zip" | "tar" | "tgz" | "7z" => {
+            "unpack the file; of packed files only .gz and .zst are read".into()
+        }
+        "arrow" | "feather" | "xlsx" | "xls" | "ods" => format!(
+            "convert it to .jsonl, .csv or .parquet; .{extension} is not read in this version"
         ),
         "" => "if every line is a JSON object, name the file .jsonl".into(),
         _ => "write the examples as .jsonl: one JSON object per line, such as {\"prompt\": \"...\", \"completion\": \"...\"}".into(),

@@ -35,12 +35,6 @@ pub(crate) fn parse(text: &str) -> Result<Value, JsonError> {
     Ok(value)
 }
 
-/// The members of a list, each as its own text. What a member holds is checked by [`parse`] only.
-pub(crate) fn list_members(text: &str) -> Result<Vec<&str>, JsonError> {
-    let members: Vec<&RawValue> = serde_json::from_str(text).map_err(|error| locate(text, &error))?;
-    Ok(members.into_iter().map(RawValue::get).collect())
-}
-
 /// The members of an object, each value as its own text.
 pub(crate) fn object_members(text: &str) -> Result<Vec<(String, &str)>, JsonError> {
     deserialize(text, Members)
@@ -63,7 +57,8 @@ fn deserialize<'de, S: DeserializeSeed<'de>>(text: &'de str, seed: S) -> Result<
     Ok(value)
 }
 
-fn locate(text: &str, error: &serde_json::Error) -> JsonError {
+/// An error of `serde_json` in `text`, with its place.
+pub(crate) fn locate(text: &str, error: &serde_json::Error) -> JsonError {
     let display = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
     let reason = match display.strip_suffix(&place).unwrap_or(&display) {

@@ -1,6 +1,6 @@
 //! Example types, readers and form detection.
 //!
-//! [`read`] turns JSONL and JSON files into [`Row`]s. It reads every row of every file before it says which form a file
+//! [`read`] turns files into [`Row`]s. It reads every row of every file before it says which form a file
 //! has, so that row 90,000 counts as much as row 1: rows that do not fit, mixed forms and preference data stop the
 //! reading with file, line, row and reason. Nothing is guessed and nothing is left out in silence.
 //!
@@ -20,13 +20,22 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! [`open`] reads the same files row by row and goes on behind a row that is broken: for tools that clean.
+//!
 //! # Files
 //! - `.jsonl`, `.ndjson`: one JSON object per line; blank lines are skipped. Read as a stream.
 //! - `.json`: a list of objects, or one object with a single list among its members (`{"version": 1, "data": [...]}`).
 //!   Read as a whole.
+//! - `.csv`, `.tsv`: a table, usually with a header; values are strings. `,`, `;`, tab or `|` is found by looking. Read as
+//!   a stream.
+//! - `.parquet`: a table with types, see [`open`] for what they become. Read page by page.
+//! - `.txt`, `.md`, `.html`, `.vtt`, `.srt`, `.sbv`: one document, which is one row with `text`, `source` (the name of the
+//!   file), and where they are known `title`, `language` and `segments` (`start`, `end`, `speaker`, `text`).
 //!
-//! Both must be UTF-8 (a byte order mark is skipped), with `\n` or `\r\n` line ends, without NUL bytes. A key that
-//! occurs twice in one object is an error: which of the two was meant, nobody knows. So is an integer beyond 64 bits,
+//! Each may be packed: `.jsonl.gz`, `.csv.zst`. What is held as a whole may not unpack to more than 250 times its size.
+//!
+//! Text must be UTF-8, or UTF-16 or UTF-32 with a byte order mark, with `\n` or `\r\n` line ends, without NUL bytes. A key
+//! that occurs twice in one object is an error: which of the two was meant, nobody knows. So is an integer beyond 64 bits,
 //! which would lose digits. Bounds: [`MAX_ROW_BYTES`], [`MAX_DOCUMENT_BYTES`], and 128 levels of nesting.
 //!
 //! # Forms
@@ -34,17 +43,19 @@
 //! of them. Other keys of a row (`id`, `source`, ...) are notes and are not read, except that one letter beside a key
 //! that is missing (`sytem`) is an error.
 
+mod columns;
 mod detect;
 mod document;
 mod error;
 mod forms;
+#[doc(hidden)]
+pub mod fuzz;
 mod hash;
 mod json;
 mod lines;
 mod problem;
 mod read;
-pub mod record;
-pub use record::*;
+mod record;
 mod row;
 pub mod screen;
 mod split;
@@ -52,7 +63,8 @@ mod vote;
 
 pub use error::{DataError, FormCount, JsonFault, Misfit, PreferenceKind};
 pub use problem::RowProblem;
-pub use read::{MAX_DOCUMENT_BYTES, MAX_ROW_BYTES, read};
+pub use read::{MAX_DOCUMENT_BYTES, MAX_ROW_BYTES, read, read_with};
+pub use record::{Entry, Extent, Facts, Fault, ReadOptions, Record, Records, open};
 pub use row::{DataSet, FileReport, Form, FormatChoice, Pair, Row, RowContent, RowOrigin};
 pub use split::{Split, split_validation};
 pub use vote::{FormVote, classify};

@@ -1,155 +1,164 @@
-//! Lines of a JSONL file, one at a time, hashed on the way.
+//! Lines of a file, one at a time, and the rows of JSONL.
 
-use std::io::{self, BufRead, BufReader, Read};
-use std::path::Path;
+use std::io::{BufRead, Read};
 
-use crate::error::DataError;
+use serde_json::Value;
 
-/// Size and hash of a file that was read to its end.
+use crate::error::{DataError, JsonFault};
+use crate::json;
+use crate::record::fault::{Cause, Extent, checked_text, held};
+use crate::record::source::Source;
+use crate::record::{Found, RowReader};
+
+/// One line with its line end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct FileFacts {
-    pub(crate) bytes: u64,
-    pub(crate) hash: String,
-}
-
-/// Reads through, counting and hashing.
-pub(crate) struct HashingReader<R> {
-    inner: R,
-    hasher: blake3::Hasher,
-    bytes: u64,
-}
-
-impl<R: Read> HashingReader<R> {
-    pub(crate) fn new(inner: R) -> Self {
-        Self { inner, hasher: blake3::Hasher::new(), bytes: 0 }
-    }
-
-    pub(crate) fn facts(&self) -> FileFacts {
-        FileFacts { bytes: self.bytes, hash: self.hasher.finalize().to_hex().to_string() }
-    }
-}
-
-impl<R: Read> Read for HashingReader<R> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(out)?;
-        self.hasher.update(&out[..count]);
-        self.bytes += count as u64;
-        Ok(count)
-    }
-}
-
-/// One line.
-pub(crate) struct Line<'a> {
+pub(crate) struct RawLine {
     /// From 1.
     pub(crate) number: usize,
-    /// Without the byte order mark of the first line, with its line end.
-    pub(crate) text: &'a str,
+    pub(crate) extent: Extent,
+    /// All of it; the beginning, if it is longer than lines may be.
+    pub(crate) bytes: Vec<u8>,
 }
 
-/// Lines of a file. Holds one line at a time.
-pub(crate) struct Lines<'p, R> {
-    path: &'p Path,
-    reader: BufReader<HashingReader<R>>,
+/// Lines of a file. Holds one line at a time, and of a line that is too long only the beginning.
+pub(crate) struct Lines {
+    source: Source,
+    end: u8,
     line: usize,
+    offset: u64,
     longest: usize,
-    buffer: Vec<u8>,
 }
 
-impl<'p, R: Read> Lines<'p, R> {
-    /// Lines of `reader`, which is the file `path`; none may have more than `longest` bytes.
-    pub(crate) fn new(path: &'p Path, reader: R, longest: usize) -> Self {
-        let reader = BufReader::with_capacity(1 << 18, HashingReader::new(reader));
-        Self { path, reader, line: 0, longest, buffer: Vec::new() }
+impl Lines {
+    /// Lines of `source`, which end with the byte `end`; those with more than `longest` bytes are cut.
+    pub(crate) fn new(source: Source, end: u8, longest: usize) -> Self {
+        let offset = source.mark_bytes;
+        Self { source, end, line: 0, offset, longest }
     }
 
-    /// The next line, `None` at the end.
-    pub(crate) fn next_line(&mut self) -> Result<Option<Line<'_>>, DataError> {
-        self.buffer.clear();
-        self.line += 1;
-        let count = (&mut self.reader)
+    /// The next line, `None` at the end. `buffer` is used for its bytes.
+    pub(crate) fn next_line(&mut self, mut buffer: Vec<u8>) -> Result<Option<RawLine>, DataError> {
+        buffer.clear();
+        let count = (&mut self.source.reader)
             .take(self.longest as u64 + 1)
-            .read_until(b'\n', &mut self.buffer)
-            .map_err(|source| DataError::Read { path: self.path.into(), source })?;
+            .read_until(self.end, &mut buffer)
+            .map_err(|error| self.source.error(error))?;
         if count == 0 {
             return Ok(None);
         }
+        let mut length = count as u64;
         if count > self.longest {
-            return Err(DataError::RowTooLong { path: self.path.into(), line: self.line, limit: self.longest });
+            let complete = buffer.last() == Some(&self.end);
+            buffer = held(buffer, u64::MAX);
+            if !complete {
+                length += self.source.reader.skip_until(self.end).map_err(|error| self.source.error(error))? as u64;
+            }
         }
-        let text = checked_text(self.path, &self.buffer, self.line)?;
-        Ok(Some(Line { number: self.line, text }))
+        self.line += 1;
+        let extent = Extent { start: self.offset, length };
+        self.offset += length;
+        Ok(Some(RawLine { number: self.line, extent, bytes: buffer }))
     }
 
-    /// Size and hash; of the whole file once [`Lines::next_line`] gave `None`.
-    pub(crate) fn facts(&self) -> FileFacts {
-        self.reader.get_ref().facts()
+    pub(crate) fn is_too_long(&self, line: &RawLine) -> bool {
+        line.extent.length > self.longest as u64
     }
 }
 
-/// `bytes` as text. They start at the beginning of line `first_line` of the file; a byte order mark at the head of the
-/// file is left out.
-pub(crate) fn checked_text<'a>(path: &Path, bytes: &'a [u8], first_line: usize) -> Result<&'a str, DataError> {
-    let head = first_line == 1;
-    if head && (bytes.starts_with(b"\xFF\xFE") || bytes.starts_with(b"\xFE\xFF")) {
-        return Err(DataError::Utf16 { path: path.into() });
+/// The rows of JSONL.
+pub(crate) struct JsonLines {
+    lines: Lines,
+    buffer: Vec<u8>,
+}
+
+impl JsonLines {
+    pub(crate) fn new(source: Source, longest: usize) -> Self {
+        Self { lines: Lines::new(source, b'\n', longest), buffer: Vec::new() }
     }
-    // Line, and column in bytes: of a text that is none, characters cannot be counted.
-    let place = |at: usize| {
-        let before = &bytes[..at];
-        let line_start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
-        (first_line + before.iter().filter(|&&byte| byte == b'\n').count(), at - line_start + 1)
-    };
-    let text = std::str::from_utf8(bytes).map_err(|error| {
-        let at = error.valid_up_to();
-        let (line, column) = place(at);
-        DataError::Utf8 { path: path.into(), line, column, byte: bytes[at] }
+}
+
+impl RowReader for JsonLines {
+    fn next_row(&mut self) -> Result<Option<Found>, DataError> {
+        loop {
+            let Some(line) = self.lines.next_line(std::mem::take(&mut self.buffer))? else { return Ok(None) };
+            if self.lines.is_too_long(&line) {
+                let cause = Cause::TooLong { line: line.number, limit: self.lines.longest };
+                return Ok(Some(Found::fault(line.number, line.bytes, line.extent, cause)));
+            }
+            match parse_line(&line) {
+                Ok(None) => self.buffer = line.bytes,
+                Ok(Some(Value::Object(object))) => {
+                    self.buffer = line.bytes;
+                    return Ok(Some(Found::Row { line: line.number, object }));
+                }
+                Ok(Some(value)) => {
+                    let cause = Cause::NotAnObject(value);
+                    return Ok(Some(Found::fault(line.number, line.bytes, line.extent, cause)));
+                }
+                Err(cause) => return Ok(Some(Found::fault(line.number, line.bytes, line.extent, cause))),
+            }
+        }
+    }
+
+    fn why_empty(&self) -> &'static str {
+        "only blank lines"
+    }
+}
+
+/// The value of a line, `None` if it is blank.
+fn parse_line(line: &RawLine) -> Result<Option<Value>, Cause> {
+    if line.bytes.trim_ascii().is_empty() {
+        return Ok(None);
+    }
+    let text = checked_text(&line.bytes, line.number)?;
+    let value = json::parse(text).map_err(|error| {
+        // The line end may be where the text ends too early; it belongs to this line.
+        let text = text.trim_end();
+        let fault = if error.fault == JsonFault::EndsEarly { JsonFault::RowOverLines } else { error.fault };
+        let (_, column) = json::position(text, error.offset.min(text.len()));
+        Cause::Json { line: line.number, column, reason: error.reason, fault }
     })?;
-    if let Some(at) = bytes.iter().position(|&byte| byte == 0) {
-        let (line, column) = place(at);
-        return Err(DataError::Nul { path: path.into(), line, column });
-    }
-    Ok(if head { text.strip_prefix('\u{feff}').unwrap_or(text) } else { text })
+    Ok(Some(value))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
     use super::*;
+    use crate::record::kind::Packing;
+    use crate::record::source::{Origin, Progress};
 
-    fn lines(bytes: &[u8], longest: usize) -> Result<Vec<(usize, String)>, DataError> {
-        let mut lines = Lines::new(Path::new("x.jsonl"), bytes, longest);
+    fn lines(bytes: &[u8], longest: usize) -> Vec<(usize, u64, u64, String)> {
+        let progress = Arc::new(Progress::default());
+        let path = Arc::from(Path::new("x.jsonl"));
+        let source =
+            Source::open(path, Origin::Memory(bytes.to_vec()), Packing::None, Arc::clone(&progress)).expect("memory");
+        let mut lines = Lines::new(source, b'\n', longest);
         let mut all = Vec::new();
-        while let Some(line) = lines.next_line()? {
-            all.push((line.number, line.text.to_owned()));
+        while let Some(line) = lines.next_line(Vec::new()).expect("memory") {
+            let text = String::from_utf8_lossy(&line.bytes).into_owned();
+            all.push((line.number, line.extent.start, line.extent.length, text));
         }
-        assert_eq!(lines.facts().bytes, bytes.len() as u64);
-        assert_eq!(lines.facts().hash, blake3::hash(bytes).to_hex().to_string());
-        Ok(all)
+        assert_eq!(progress.seen(), bytes.len() as u64);
+        assert_eq!(progress.hash(), blake3::hash(bytes).to_hex().to_string());
+        all
     }
 
     #[test]
-    fn lines_keep_their_numbers_and_the_mark_is_skipped() {
-        let read = lines(b"\xEF\xBB\xBFa\r\n\nb", 10).expect("good text");
-        assert_eq!(read, [(1, "a\r\n".to_owned()), (2, "\n".to_owned()), (3, "b".to_owned())]);
-        assert_eq!(lines(b"", 10).expect("no text"), []);
+    fn lines_keep_their_places_and_the_mark_is_skipped() {
+        let read = lines(b"\xEF\xBB\xBFa\r\n\nb", 10);
+        assert_eq!(read, [(1, 3, 3, "a\r\n".into()), (2, 6, 1, "\n".into()), (3, 7, 1, "b".into())]);
+        assert_eq!(lines(b"", 10), []);
     }
 
     #[test]
-    fn a_line_is_bounded_before_it_is_held() {
-        assert!(lines(b"aa\nbbbb\n", 5).is_ok());
-        let error = lines(b"aa\nbbbbb\n", 5).expect_err("six bytes with the line end");
-        assert!(matches!(error, DataError::RowTooLong { line: 2, limit: 5, .. }), "{error}");
-        // An endless line must end in an error, not in all of the memory.
-        let mut endless = Lines::new(Path::new("x.jsonl"), io::repeat(b'a'), 1000);
-        assert!(matches!(endless.next_line(), Err(DataError::RowTooLong { line: 1, .. })));
-    }
-
-    #[test]
-    fn bad_bytes_are_named_with_their_place() {
-        let error = lines(b"ok\n\"\xC3\xA4\xFF\"\n", 100).expect_err("0xFF is never UTF-8");
-        assert!(matches!(error, DataError::Utf8 { line: 2, column: 4, byte: 0xFF, .. }), "{error:?}");
-        let error = lines(b"ok\nab\0\n", 100).expect_err("a NUL byte");
-        assert!(matches!(error, DataError::Nul { line: 2, column: 3, .. }), "{error:?}");
-        let error = lines(b"\xFF\xFE{\0}\0", 100).expect_err("UTF-16");
-        assert!(matches!(error, DataError::Utf16 { .. }), "{error:?}");
+    fn a_long_line_is_passed_over_and_the_next_is_read() {
+        let read: Vec<(usize, u64, u64)> = lines(b"aa\nbbbbb\ncc\nddddddddd", 5)
+            .into_iter()
+            .map(|(line, start, length, _)| (line, start, length))
+            .collect();
+        assert_eq!(read, [(1, 0, 3), (2, 3, 6), (3, 9, 3), (4, 12, 9)]);
     }
 }

@@ -8,6 +8,11 @@ use serde_json::{Map, Value};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RowProblem {
+    /// The row cannot even be looked at: bad JSON, bytes that are no text, fields that do not match the header, ...
+    Unreadable {
+        /// What is wrong, with the place.
+        reason: String,
+    },
     /// The keys of the row belong to no form.
     UnknownForm {
         /// Its keys.
@@ -83,6 +88,7 @@ pub enum RowProblem {
 impl fmt::Display for RowProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Unreadable { reason } => f.write_str(reason),
             Self::UnknownForm { keys, suggestion } => {
                 if keys.is_empty() {
                     return write!(f, "the row has no keys");

@@ -7,7 +7,7 @@ use attune_compute::Backend;
 use attune_compute::cpu::Cpu;
 use attune_compute::reference::Reference;
 use attune_config::{AdapterConfig, BackendChoice, Config, DataFormat, Layers, TargetModules, TemplateDate};
-use attune_data::{DataSet, FileReport, FormatChoice, Row, split_validation};
+use attune_data::{DataSet, FileReport, FormatChoice, ReadOptions, Row, split_validation};
 use attune_model::{Adapter, AdapterSpec, BaseModel, DecoderSpec, LayerChoice, Linear, Targets};
 use attune_text::{LoadOptions, TextModel, TrainOn};
 use serde_json::Value;
@@ -434,13 +434,18 @@ pub fn format_choice(config: &Config) -> FormatChoice {
     }
 }
 
+/// How data files are read.
+pub fn read_options(config: &Config) -> ReadOptions {
+    ReadOptions { columns: config.data.columns.clone().into_iter().collect(), ..ReadOptions::default() }
+}
+
 fn read_data(config: &Config) -> Result<Data, TrainError> {
-    let format = format_choice(config);
-    let DataSet { rows: mut train, files } = attune_data::read(&config.data.train, format)?;
+    let (format, options) = (format_choice(config), read_options(config));
+    let DataSet { rows: mut train, files } = attune_data::read_with(&config.data.train, format, &options)?;
     let train_files = files.iter().map(data_file).collect();
     let (mut validation, mut validation_files) = (Vec::new(), Vec::new());
     if !config.data.validation.is_empty() {
-        let set = attune_data::read(&config.data.validation, format)?;
+        let set = attune_data::read_with(&config.data.validation, format, &options)?;
         if set.rows.is_empty() {
             return Err(TrainError::NoRows { key: "data.validation", rows: 0, dropped: 0 });
         }

@@ -50,8 +50,7 @@ impl Source {
 
 /// How files are read under a configuration.
 pub(crate) fn read_options(config: &Config) -> ReadOptions {
-    let _ = config;
-    ReadOptions::default()
+    attune_train::inputs::read_options(config)
 }
 
 /// A model's tokenizer and template.

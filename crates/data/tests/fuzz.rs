@@ -1,0 +1,198 @@
+//! A fuzzer that every run of the tests brings along: seeds, changed at random but the same way each time, for
+//! `ATTUNE_FUZZ_SECS` seconds per reader (5 if unset).
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use attune_data::fuzz::{self, Outcome};
+
+/// xorshift64*, so that the changes are the same everywhere.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound.max(1) as u64) as usize
+    }
+}
+
+/// What parsers stumble over.
+const PIECES: [&[u8]; 24] = [
+    b"\"",
+    b"\\",
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b",",
+    b":",
+    b"\n",
+    b"\r\n",
+    b"\0",
+    b"\xFF",
+    b"\xEF\xBB\xBF",
+    b"\xFF\xFE",
+    b"NaN",
+    b"1e999",
+    b"\\ud800",
+    b"-->",
+    b"</script>",
+    b"<!--",
+    b";",
+    b"\t",
+    b"\xC3",
+    b"99999999999999999999",
+];
+
+fn changed(seed: &[u8], random: &mut Random) -> Vec<u8> {
+    let mut bytes = seed.to_vec();
+    for _ in 0..1 + random.below(6) {
+        let at = random.below(bytes.len() + 1);
+        match random.below(7) {
+            0 if at < bytes.len() => bytes[at] ^= 1 << random.below(8),
+            1 if at < bytes.len() => bytes[at] = random.next() as u8,
+            2 => bytes.truncate(at),
+            3 => {
+                let end = (at + random.below(40)).min(bytes.len());
+                bytes.drain(at..end);
+            }
+            4 => {
+                let end = (at + random.below(200)).min(bytes.len());
+                let copy = bytes[at..end].to_vec();
+                let to = random.below(bytes.len() + 1);
+                bytes.splice(to..to, copy);
+            }
+            5 => {
+                let piece = PIECES[random.below(PIECES.len())];
+                bytes.splice(at..at, piece.iter().copied());
+            }
+            _ => {
+                let piece = PIECES[random.below(PIECES.len())].repeat(1 + random.below(300));
+                bytes.splice(at..at, piece);
+            }
+        }
+    }
+    bytes
+}
+
+fn fuzz(seeds: &[Vec<u8>], reader: fn(&[u8]) -> Outcome) -> (usize, Outcome) {
+    let secs = std::env::var("ATTUNE_FUZZ_SECS").ok().and_then(|secs| secs.parse().ok()).unwrap_or(5.0);
+    let (start, limit) = (Instant::now(), Duration::from_secs_f64(secs));
+    let mut random = Random(0x9E37_79B9_7F4A_7C15);
+    let (mut runs, mut all) = (0, Outcome::default());
+    let add = |all: &mut Outcome, outcome: Outcome| {
+        all.records += outcome.records;
+        all.faults += outcome.faults;
+        all.given_up |= outcome.given_up;
+    };
+    for seed in seeds {
+        add(&mut all, reader(seed));
+    }
+    while runs == 0 || start.elapsed() < limit {
+        let bytes = changed(&seeds[random.below(seeds.len())], &mut random);
+        let one = Instant::now();
+        add(&mut all, reader(&bytes));
+        assert!(one.elapsed() < Duration::from_secs(20), "{} bytes took {:?}", bytes.len(), one.elapsed());
+        runs += 1;
+    }
+    (runs, all)
+}
+
+const ROWS: &str = "{\"prompt\": \"a \\u00e4 \\\"b\\\"\", \"completion\": [1, -2.5e3, true, null, {\"c\": \"d\"}]}\n\
+    {\"messages\": [{\"role\": \"user\", \"content\": \"ä€𝄞\"}]}\n\n{\"text\": \"x\"}\n";
+
+#[test]
+fn json_lines() {
+    let utf16 = |text: &str| {
+        [0xFF, 0xFE].into_iter().chain(text.encode_utf16().flat_map(u16::to_le_bytes)).collect::<Vec<u8>>()
+    };
+    let seeds = [ROWS.into(), format!("\u{feff}{ROWS}").into_bytes(), utf16(ROWS), Vec::new()];
+    let (runs, all) = fuzz(&seeds, fuzz::fuzz_json_lines);
+    assert!(all.records > 0 && all.faults > 0 && !all.given_up, "{runs} runs: {all:?}");
+}
+
+#[test]
+fn json() {
+    let list = format!("[{}]", ROWS.trim().replace("\n\n", "\n").replace('\n', ",\n"));
+    let seeds = [
+        list.clone().into_bytes(),
+        format!("{{\"version\": 1, \"data\": {list}, \"end\": {{}}}}").into_bytes(),
+        ROWS.into(),
+        b"[[], {}]".to_vec(),
+    ];
+    let (runs, all) = fuzz(&seeds, fuzz::fuzz_json);
+    assert!(all.records > 0 && all.faults > 0, "{runs} runs: {all:?}");
+}
+
+#[test]
+fn csv() {
+    let seeds = [
+        b"prompt,completion\n\"a, \"\"b\"\"\",\"c\nd\"\ne,f\n".to_vec(),
+        b"sep=;\r\na;b\r\n1;\"x\r\ny\"\r\n;\r\n".to_vec(),
+        b"a\tb\n1\t2\n".to_vec(),
+    ];
+    let (runs, all) = fuzz(&seeds, fuzz::fuzz_csv);
+    assert!(all.records > 0 && all.faults > 0, "{runs} runs: {all:?}");
+}
+
+#[test]
+fn documents() {
+    let seeds: [Vec<u8>; 4] = [
+        b"# Title\n\nSome *text* with a [link](x).\n\n- one\n- two\n".to_vec(),
+        b"<!doctype html><html lang=en><title>T</title><body><article><h1>H</h1><p>Some text of a page that is long \
+          enough to be found by those who look for it.</p></article></body></html>"
+            .to_vec(),
+        b"WEBVTT\n\n00:01.000 --> 00:03.500\n<v Ada>Numbers &amp; music.</v>\n".to_vec(),
+        b"1\n00:00:01,000 --> 00:00:02,000\nHello\n\n2\n00:00:02,000 --> 00:00:03,000\nyou\n".to_vec(),
+    ];
+    let (runs, all) = fuzz(&seeds, fuzz::fuzz_documents);
+    assert!(all.records > 0 && all.faults > 0 && !all.given_up, "{runs} runs: {all:?}");
+}
+
+#[test]
+fn packed() {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut gzip, ROWS.as_bytes()).expect("memory");
+    let gzip = gzip.finish().expect("memory");
+    let zstd = zstd::encode_all(ROWS.as_bytes(), 3).expect("memory");
+    let seeds = [gzip.clone(), zstd.clone(), gzip.repeat(2), zstd.repeat(2)];
+    let (runs, all) = fuzz(&seeds, fuzz::fuzz_packed);
+    assert!(all.records > 0, "{runs} runs: {all:?}");
+}
+
+#[test]
+fn parquet() {
+    let names = [
+        "alltypes_plain.parquet",
+        "alltypes_plain.snappy.parquet",
+        "nested_lists.snappy.parquet",
+        "nested_maps.snappy.parquet",
+        "nullable.impala.parquet",
+        "repeated_no_annotation.parquet",
+        "byte_array_decimal.parquet",
+        "int96_from_spark.parquet",
+        "datapage_v2.snappy.parquet",
+        "delta_length_byte_array.parquet",
+        "concatenated_gzip_members.parquet",
+        "lz4_raw_compressed.parquet",
+        "large_string_map.brotli.parquet",
+        "rle_boolean_encoding.parquet",
+        "float16_nonzeros_and_nans.parquet",
+        "old_list_structure.parquet",
+        "map_no_value.parquet",
+    ];
+    let mut seeds = Vec::new();
+    for name in names {
+        let Some(path) = common::asset(&format!("suites/parquet-testing/data/{name}")) else { return };
+        seeds.push(std::fs::read(path).expect("a file"));
+    }
+    let (runs, all) = fuzz(&seeds, fuzz::fuzz_parquet);
+    assert!(all.records > 0, "{runs} runs: {all:?}");
+}
