@@ -46,9 +46,7 @@ impl Rarity {
     /// The prefix of `set`, rarest first.
     pub(crate) fn prefix(&self, set: &[u64], threshold: f64, ordered: &mut Vec<(u32, u64)>) {
         ordered.clear();
-        ordered.extend(
-            set.iter().map(|&name| (self.counters[name as usize % COUNTERS].load(Ordering::Relaxed), name)),
-        );
+        ordered.extend(set.iter().map(|&name| (self.counters[name as usize % COUNTERS].load(Ordering::Relaxed), name)));
         let length = prefix_length(set.len(), threshold);
         if length < ordered.len() {
             ordered.select_nth_unstable(length);

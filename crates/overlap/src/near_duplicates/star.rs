@@ -94,8 +94,7 @@ pub(crate) fn decide<C: Compare>(
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<(Outcome, Vec<u32>), Error> {
     let rows = fates.len();
-    let mut star =
-        Star { compare, limits, chains, crowd: Crowd::default(), fates, scratches: Mutex::new(Vec::new()) };
+    let mut star = Star { compare, limits, chains, crowd: Crowd::default(), fates, scratches: Mutex::new(Vec::new()) };
     let mut outcome = Outcome::default();
     for start in (0..rows).step_by(BLOCK) {
         progress(Progress { stage: Stage::Comparing, done: start, total: rows });

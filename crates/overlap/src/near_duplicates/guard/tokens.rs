@@ -49,7 +49,8 @@ pub(super) fn narrow(c: char) -> char {
 
 /// Calls `take` for every token.
 pub(super) fn tokens<'a>(text: &'a str, mut take: impl FnMut(Token<'a>)) {
-    let mut scan = Scan { text, at: 0, before: '\n', initial: true, line_start: true, after_number: false, last_word: 0 };
+    let mut scan =
+        Scan { text, at: 0, before: '\n', initial: true, line_start: true, after_number: false, last_word: 0 };
     while let Some(token) = scan.next() {
         take(token);
     }
@@ -180,8 +181,8 @@ impl<'a> Scan<'a> {
 
     fn sign(&self, c: char, before: char, next: Option<char>) -> Option<Token<'a>> {
         let is_sign = match c {
-            '$' | '€' | '£' | '¥' | '₹' | '%' | '‰' | '°' | '<' | '>' | '=' | '^' | '≤' | '≥' | '≠' | '≈' | '±' | '×'
-            | '÷' | '√' | '∑' | '∫' | '∈' | '∉' | '∀' | '∃' | '→' | '←' => !self.line_start,
+            '$' | '€' | '£' | '¥' | '₹' | '%' | '‰' | '°' | '<' | '>' | '=' | '^' | '≤' | '≥' | '≠' | '≈' | '±'
+            | '×' | '÷' | '√' | '∑' | '∫' | '∈' | '∉' | '∀' | '∃' | '→' | '←' => !self.line_start,
             // `!=` and `!x`, not "Go!".
             '!' => next.is_some_and(|next| next == '=' || next.is_alphanumeric()),
             // C++, C#, 2 + x, but no list marks and headings.
@@ -246,7 +247,7 @@ mod tests {
     fn texts_fall_into_tokens() {
         let cases = [
             ("Is it 1,000.50 km, Dr. No?", "^Is it <1,000.50> #km Dr No QUESTION"),
-            ("Don’t go. Stay!\n\nYes", "^Don’t go END ^Stay END END ^Yes"),
+            ("Don’t run. Stay!\n\nYes", "^Don’t run END ^Stay END END ^Yes"),
             ("x-5, -5 and 7 - 3", "^x {-} <5> <-5> and <7> {-} <3>"),
             ("fine-tuning: C++ or C#", "^fine tuning ^C {+} {+} or C {#}"),
             ("- a list\n# Title\n> quote", "^a list ^Title ^quote"),

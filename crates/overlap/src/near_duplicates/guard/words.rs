@@ -34,16 +34,16 @@ pub(super) fn role(word: &str) -> Option<Role> {
     if word.len() > LONGEST {
         return None;
     }
-    if let Some(role) = ROLES.get(word) {
-        return Some(*role);
+    if word.ends_with("n't") {
+        return Some(Role::Negation);
     }
-    let base = word.strip_suffix("n't");
-    base.map(|_| Role::Negation)
+    ROLES.get(word).copied()
 }
 
 /// The tense of the verb in a word such as `didn't`.
 pub(super) fn tense(word: &str) -> Option<Tense> {
-    match ROLES.get(word.strip_suffix("n't").unwrap_or(word)) {
+    let role = ROLES.get(word).or_else(|| ROLES.get(word.strip_suffix("n't")?));
+    match role {
         Some(Role::Verb(tense)) => Some(*tense),
         _ => None,
     }
@@ -93,22 +93,20 @@ static ROLES: LazyLock<HashMap<&'static str, Role, BuildHasherDefault<Bytes>>> =
 });
 
 /// English, then German, French and Spanish.
-const FUNCTION: &str = "a an the this that these those it its it's i i'm i've i'd you your yours me my mine we us our \
-    of in on at for to with by as into onto during about from upon within through via per \
-    what whats which and or so just please also then there here can could would should may might shall \
-    be being get got gets getting let lets one some any very really actually exactly \
-    der das ein eine einen einem einer eines den dem des im am an's zum zur von vom für mit auf bei aus und oder bitte \
-    es er ich du wir ihr man welche welcher welches welchen \
-    le la les un une du au aux et ou en dans sur pour par ce cette ces je tu nous vous quel quelle quels quelles \
-    el los las unos unas del al y o de que qué se su por para con como este esta estos";
-const PRESENT: &str = "is are am do does has have ist sind hat haben wird werden est sont a-t ont es-tu está están hay";
+const FUNCTION: &str = "a an the this that these those it its it's i i'm i've i'd you your yours me my mine we us \
+    our of in on at for to with by as into onto during about from upon within through via per what whats which and \
+    or so just please also then there here can could would should may might shall be being get got gets getting let \
+    lets one some any very really actually exactly der das ein eine einen einem einer eines den dem des im am an's \
+    zum zur von vom für mit auf bei aus und oder bitte es er ich du wir ihr man welche welcher welches welchen le \
+    la les un une au aux et ou en dans sur pour par ce cette ces je tu nous vous quel quelle quels quelles el los \
+    las unos unas del al y o de que qué se su por para con como este esta estos";
+const PRESENT: &str = "is are do does has have ist sind hat haben wird werden est sont a-t ont es-tu está están hay";
 const PAST: &str = "was were did had been war waren hatte hatten wurde wurden était étaient fue era fueron";
 const FUTURE: &str = "will won't gonna wird's sera seront será";
-const NEGATIONS: &str = "not no never none nobody nothing nowhere neither nor without cannot dont doesnt didnt isnt arent \
-    wasnt werent cant couldnt shouldnt wouldnt havent hasnt hadnt aint \
-    nicht nie niemals kein keine keinen keinem keiner keines nichts niemand ohne weder \
-    pas jamais sans aucun aucune rien personne nunca jamás nada ningún ninguno ninguna sin ni tampoco \
-    non senza niet geen zonder nooit não sem";
+const NEGATIONS: &str = "not no never none nobody nothing nowhere neither nor without cannot dont doesnt didnt isnt \
+    arent wasnt werent cant couldnt shouldnt wouldnt havent hasnt hadnt aint nicht nie niemals kein keine keinen \
+    keinem keiner keines nichts niemand ohne weder pas jamais sans aucun aucune rien personne nunca jamás nada \
+    ningún ninguno ninguna sin ni tampoco non senza niet geen zonder nooit não sem";
 
 /// `one` and `first` are not here: they often stand for no number, and against another number that one tells.
 const NUMBERS: &[(&str, &str)] = &[
@@ -240,7 +238,7 @@ const PAIRS: &str = "first/last maximum/minimum max/min maximal/minimal maximize
     client/server read/write load/save encoder/decoder sender/receiver source/target source/destination love/hate \
     success/failure succeed/fail pass/fail gain/lose gain/loss appear/disappear agree/disagree dead/alive live/die \
     attack/defend attack/defense friend/enemy war/peace guilty/innocent safe/dangerous same/different many/few much/little \
-    only/also full/empty wet/dry deep/shallow thick/thin wide/narrow loud/quiet clean/dirty \
+    only/also can/should can/must may/must full/empty wet/dry deep/shallow thick/thin wide/narrow loud/quiet clean/dirty \
     singular/plural prefix/suffix vowel/consonant supply/demand theory/practice quality/quantity qualitative/quantitative \
     objective/subjective primary/secondary major/minor majority/minority macro/micro inner/outer interior/exterior \
     entrance/exit enter/leave enter/exit arrive/leave arrive/depart arrival/departure remember/forget hypertension/hypotension \
@@ -261,6 +259,7 @@ mod tests {
         assert_eq!(role("lbs"), Some(Role::Unit("lb")));
         assert_eq!(role("eiffel"), None);
         assert_eq!((tense("was"), tense("didn't")), (Some(Tense::Past), Some(Tense::Past)));
+        assert_eq!((role("won't"), tense("won't")), (Some(Role::Negation), Some(Tense::Future)));
     }
 
     #[test]
