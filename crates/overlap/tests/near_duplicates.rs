@@ -48,7 +48,7 @@ fn random_rows(seed: u64, count: usize) -> Vec<String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Against brute force: the very same rows go to the very same survivors, for any order and threshold.
     #[test]
@@ -133,9 +133,9 @@ fn the_order_says_who_stays() {
 #[test]
 fn copies_of_what_goes_go_to_its_survivor() {
     let rows = [
-        "Why is the sky so blue today, and not green?",
-        "Why is the sky so blue today and not green?",
-        "WHY is the sky so blue today and not green?",
+        "Why is the sky so blue today, and not green or red as it is in the evening?",
+        "Why is the sky so blue today and not green or red as it is in the evening?",
+        "WHY is the sky so blue today and not green or red as it is in the evening?",
     ];
     let report = find(&rows, &Settings::default());
     assert_eq!(pairs(&report), [(1, 0), (2, 0)]);

@@ -29,6 +29,8 @@ impl Chains {
             pairs.extend(
                 (0..rows).filter(|&row| alive(row)).map(|row| u64::from(keys[row * bands + band]) << 32 | row as u64),
             );
+            // What is no longer alive is in no bucket, and its key must not be taken for a link.
+            (0..rows).filter(|&row| !alive(row)).for_each(|row| keys[row * bands + band] = NONE);
             pairs.par_sort_unstable();
             for bucket in pairs.chunk_by(|left, right| left >> 32 == right >> 32) {
                 let mut before = NONE;
@@ -106,6 +108,7 @@ mod tests {
         assert_eq!(walked(&chains, 4, 0), [2, 0, 2]);
         assert_eq!(walked(&chains, 3, 0), [0]);
         assert_eq!(walked(&chains, 4, 1), [2, 2]);
+        assert!(walked(&chains, 1, 0).is_empty());
         for row in 0..5 {
             chains.pass_removed(row, |row| row == 2);
         }

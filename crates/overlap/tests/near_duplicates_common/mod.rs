@@ -181,7 +181,7 @@ pub(crate) fn with_planted(mut rows: Vec<String>, planted: usize, random: &mut R
     let originals = rows.len();
     for _ in 0..planted {
         let at = random.below(originals);
-        let share = random.below(300) as f64 / 1_000.0;
+        let share = random.below(200) as f64 / 1_000.0;
         rows.push(edited(&rows[at].clone(), share, random));
     }
     for at in (1..rows.len()).rev() {
