@@ -39,7 +39,7 @@ impl Sketcher {
         for (round, &(add, multiply)) in self.rounds[..self.bins].iter().enumerate() {
             for &name in names {
                 let hash = hash::fold(name ^ add, multiply);
-                let bin = ((hash >> 32) * self.bins as u64 >> 32) as usize;
+                let bin = (((hash >> 32) * self.bins as u64) >> 32) as usize;
                 // Later rounds have larger values, so they never replace earlier ones.
                 sketch[bin] = sketch[bin].min(value(round, hash));
             }

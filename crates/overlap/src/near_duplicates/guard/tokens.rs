@@ -160,9 +160,7 @@ impl<'a> Scan<'a> {
             }
             _ => self.sign(c, before, next),
         };
-        if !c.is_whitespace() {
-            self.after_number = false;
-        } else if c != ' ' && c != '\u{A0}' {
+        if c != ' ' && c != '\u{A0}' {
             self.after_number = false;
         }
         if !c.is_whitespace() && !matches!(c, '-' | '*' | '#' | '>' | '•' | '+') {
@@ -251,7 +249,7 @@ mod tests {
             ("x-5, -5 and 7 - 3", "^x {-} <5> <-5> #and <7> {-} <3>"),
             ("fine-tuning: C++ or C#", "^fine tuning ^C {+} {+} or C {#}"),
             ("- a list\n# Title\n> quote", "^a list ^Title ^quote"),
-            ("http://a.b/?q=1 a<b", "^http ^a b q {=} <1> a {<} b"),
+            ("http://a.b/?q=1 a<b", "^http ^a b q {=} <1> #a {<} b"),
             ("5kg gpt-4o 3D", "^<5> #kg gpt <4> #o <3> #D"),
             ("日本は？", "^日 本 は QUESTION"),
             ("３．５", "<３．５>"),
