@@ -5,9 +5,10 @@ use std::path::{Component, Path, PathBuf};
 use crate::curation::RowAction;
 use crate::error::{Origin, Problem};
 use crate::layers::PATH_KEYS;
+use crate::nearest::nearest;
 use crate::node::Node;
 use crate::sections::Config;
-use crate::values::{ChatTemplate, begins_with_home};
+use crate::values::{ChatTemplate, ROW_KEYS, begins_with_home};
 
 /// What the name of a run may be made of, so that it is a folder on every system.
 pub(crate) const RUN_NAME_PATTERN: &str = r"^[A-Za-z0-9_][A-Za-z0-9._ +-]*$";
@@ -122,6 +123,26 @@ impl Rules<'_> {
         }
         if data.weights.iter().any(|weight| !weight.is_finite()) {
             self.invalid("data.weights", "not finite".to_owned(), "finite numbers", "give finite numbers");
+        }
+        for (ours, theirs) in &data.columns {
+            if !ROW_KEYS.contains(&ours.as_str()) {
+                let advice = match nearest(ours, ROW_KEYS) {
+                    Some((known, score)) if score >= 0.7 => format!("did you mean {known}?"),
+                    _ => format!("the keys are {}", ROW_KEYS.join(", ")),
+                };
+                self.invalid(
+                    "data.columns",
+                    format!("{ours:?}"),
+                    "keys of a row, each with a column of the file",
+                    &advice,
+                );
+            }
+            let reads_it = |(_, other): &(&String, &String)| *other == theirs;
+            if data.columns.iter().filter(reads_it).count() > 1 {
+                let got = format!("{theirs:?} for several keys");
+                self.invalid("data.columns", got, "a column for one key", "remove one of the two");
+                break;
+            }
         }
         if !contamination.names.is_empty() && contamination.folder.is_none() {
             self.conflict(

@@ -122,6 +122,8 @@ fn values_out_of_range() {
         ("adapter", "alpha_pattern", &["{q_proj: 0}", "{q_proj: null}", "{'': 4}"]),
         ("adapter", "init_from", &["''", "1", "[a]", "~/adapter"]),
         ("data", "validation", &["''", "[1]", "['']", "null", "~", "{}", "~/v.jsonl"]),
+        ("data", "columns", &["{promt: q}", "{prompt: ''}", "[prompt]", "{prompt: a, completion: a}"]),
+        ("data", "weights", &["[0]", "[-1]", "2", "[x]", "[1, 2]"]),
         ("data", "validation_fraction", &["1", "-0.1", "10%"]),
         ("data", "format", &["json", "chat", "Messages", "prompt_completion"]),
         ("data", "completion_style", &["text"]),
