@@ -89,11 +89,6 @@ impl Run {
         self.ends[count - 1]
     }
 
-    /// The number of characters.
-    pub(crate) fn length(&self) -> usize {
-        self.length
-    }
-
     /// Lengths at which a number may end: at the end of a group, and not in the middle of something larger.
     pub(crate) fn closed(&self) -> impl Iterator<Item = usize> + '_ {
         (1..=self.length).filter(|&count| self.closed_at(count))

@@ -8,6 +8,7 @@ use super::run::Run;
 use super::vat;
 
 /// One way to write one kind of number.
+#[derive(Debug)]
 pub(crate) struct Spec {
     pub(crate) kind: Kind,
     /// Characters without separators.
