@@ -144,10 +144,7 @@ const WORDS: &[(Topic, &[&str])] = &[
             "κινητό*",
         ],
     ),
-    (
-        Topic::PhoneWeak,
-        &["number", "contact*", "message*", "registered", "reach", "nr", "office", "home", "work", "kontakt*", "text"],
-    ),
+    (Topic::PhoneWeak, &["contact*", "message*", "registered", "reach", "office", "home", "work", "kontakt*", "text"]),
     (Topic::Email, &["email*", "e-mail*", "mail", "mailto", "correo", "courriel", "contact", "邮箱*", "メール*"]),
     (Topic::Iban, &["iban*", "bank account", "account", "wire", "transfer", "konto*", "bankverbindung", "virement"]),
     (

@@ -310,6 +310,13 @@ fn form(read: &Digits) -> Option<f32> {
                 0.2
             }
         }
+        // `365 2019`: a year in the second group.
+        [3 | 4, 4]
+            if spaced
+                && (digits[read.count - 4..].starts_with(b"19") || digits[read.count - 4..].starts_with(b"20")) =>
+        {
+            0.1
+        }
         [2, 2, 2, 2] | [4, 4] | [3, 4] => 0.2,
         _ if groups.iter().all(|group| *group < 6) && digits.len() <= 13 && groups.len() <= 6 => 0.2,
         _ => 0.1,
@@ -353,12 +360,16 @@ fn has_country(digits: &[u8]) -> bool {
 
 /// The confidence of a form with the words around it.
 pub(crate) fn with_words(form: Form, context: &Context) -> f32 {
+    /// How near a word has to be that goes with much else too; behind the number, directly beside it.
+    const BESIDE: usize = 24;
     // A word about other numbers, nearer than one about telephones.
-    if context.nearer(Topic::Other, Topic::Phone) || context.nearer(Topic::Version, Topic::Phone) {
+    let nearest = [Topic::Phone, Topic::PhoneWeak];
+    let other = |topic| context.has(topic) && nearest.iter().all(|phone| context.nearer(topic, *phone));
+    if other(Topic::Other) || other(Topic::Version) {
         return form.confidence - FULL;
     }
     let strong = context.bonus(Topic::Phone);
-    let weak = context.bonus(Topic::PhoneWeak) * 0.6;
+    let weak = context.distance(Topic::PhoneWeak).map_or(0.0, |distance| if distance <= BESIDE { 0.301 } else { 0.15 });
     // What has the form alone of digits needs the word that says so.
     let bonus = if strong == 0.0 && form.confidence < 0.2 { 0.0 } else { strong.max(weak) };
     form.confidence + bonus

@@ -134,6 +134,7 @@ pub(crate) fn card(run: &Run, length: usize) -> Option<f32> {
         (Issuer::Common, false) => 0.85,
         (Issuer::Rare, true) => 0.25,
         (Issuer::Rare, false) => 0.4,
+        (Issuer::Unknown, _) => WORD,
     })
 }
 
