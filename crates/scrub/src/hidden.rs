@@ -191,15 +191,6 @@ impl Scan<'_> {
     fn push(&mut self, span: Range<usize>, kind: HiddenKind) {
         match self.found.last_mut() {
             Some(last) if last.kind == kind && last.span.end == span.start => last.span.end = span.end,
-            // A character inside a word that was reported for its letters.
-            Some(last) if last.kind == HiddenKind::MixedScript && last.span.end > span.start => {
-                let rest = span.end..last.span.end;
-                last.span.end = span.start;
-                self.found.push(Hidden { span, kind });
-                if !rest.is_empty() {
-                    self.found.push(Hidden { span: rest, kind: HiddenKind::MixedScript });
-                }
-            }
             _ => self.found.push(Hidden { span, kind }),
         }
     }

@@ -131,4 +131,6 @@ fn long_texts_take_linear_time() {
         let count = scan(&text).len();
         assert!(start.elapsed().as_secs() < 20, "{unit:?}: {count} in {:?}", start.elapsed());
     }
+    let ends = format!("א{}{}", "\u{202b}".repeat(500_000), "\u{2069}".repeat(500_000));
+    assert_eq!(scan(&ends).len(), 1);
 }

@@ -37,13 +37,18 @@ fn needed(line: &str, start: usize) -> Vec<usize> {
     let mut places = Vec::new();
     // What is open: its place, whether it is an isolate, whether it overrides.
     let mut open: Vec<(usize, bool, bool)> = Vec::new();
+    // How many isolates are open, so that an end without a beginning does not search everything.
+    let mut isolates = 0_usize;
     for (offset, character) in line.char_indices() {
         let at = start + offset;
         match character {
             '\u{200e}' | '\u{200f}' | '\u{61c}' => places.push(at),
             '\u{202a}' | '\u{202b}' => open.push((at, false, false)),
             '\u{202d}' | '\u{202e}' => open.push((at, false, true)),
-            '\u{2066}'..='\u{2068}' => open.push((at, true, false)),
+            '\u{2066}'..='\u{2068}' => {
+                isolates += 1;
+                open.push((at, true, false));
+            }
             '\u{202c}' => {
                 if let Some(&(opened, false, overrides)) = open.last() {
                     open.pop();
@@ -52,10 +57,11 @@ fn needed(line: &str, start: usize) -> Vec<usize> {
                     }
                 }
             }
-            '\u{2069}' => {
+            '\u{2069}' if isolates > 0 => {
                 // The end of an isolate closes what was opened in it.
                 if let Some(place) = open.iter().rposition(|(_, isolate, _)| *isolate) {
                     places.extend([open[place].0, at]);
+                    isolates -= 1;
                     open.truncate(place);
                 }
             }

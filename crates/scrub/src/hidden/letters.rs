@@ -76,9 +76,9 @@ fn is_latin(character: char) -> bool {
         || matches!(character, '\u{c0}'..='\u{24f}' | '\u{1e00}'..='\u{1eff}') && character.is_alphabetic()
 }
 
-/// The letters around a place.
+/// The Latin, Greek and Cyrillic letters around a place.
 pub(super) fn word(text: &str, at: usize) -> Range<usize> {
-    let letter = |character: &char| character.is_alphabetic();
+    let letter = |character: &char| is_latin(*character) || is_foreign(*character);
     let before: usize = text[..at].chars().rev().take_while(letter).map(char::len_utf8).sum();
     let behind: usize = text[at..].chars().take_while(letter).map(char::len_utf8).sum();
     at - before..at + behind

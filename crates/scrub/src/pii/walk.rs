@@ -237,7 +237,7 @@ impl Walk<'_> {
             self.push(Kind::CryptoAddress, start, end, confidence);
         }
         if matches!(length, 2 | 4)
-            && let Some(end) = net::mac(bytes, start)
+            && let Some((start, end)) = hardware_address(bytes, start, length)
         {
             self.push(Kind::MacAddress, start, end, 0.9);
             self.floor = end;
@@ -331,7 +331,8 @@ impl Walk<'_> {
                 }
                 self.push(kind, start, end, sure);
             }
-            if length <= 20 {
+            // A list of short numbers has no borders inside that say anything.
+            if length <= 20 && (run.is_bare(length) || !run.is_crowded(length)) {
                 self.by_word_alone(&run, length, &mut context);
             }
         }
@@ -395,6 +396,20 @@ fn letters_before(bytes: &[u8], place: usize) -> Option<usize> {
     let letters = bytes[..end].iter().rev().take(5).take_while(|byte| byte.is_ascii_uppercase()).count();
     debug_assert!(run::separator(bytes, end).is_some());
     (1..=4).contains(&letters).then(|| end - letters)
+}
+
+/// A hardware address one of whose first groups begins at a place; those before have letters alone.
+fn hardware_address(bytes: &[u8], place: usize, length: usize) -> Option<(usize, usize)> {
+    let mut start = place;
+    for _ in 0..5 {
+        let Some(before) = start.checked_sub(length + 1) else { break };
+        let joined = matches!(bytes[start - 1], b':' | b'-' | b'.');
+        if !joined || !bytes[before..start - 1].iter().all(u8::is_ascii_hexdigit) {
+            break;
+        }
+        start = before;
+    }
+    net::mac(bytes, start).map(|end| (start, end))
 }
 
 /// A UUID whose first group begins at a place: its end. Nothing in it is a number of anybody.
