@@ -119,6 +119,11 @@ impl Run {
         }
     }
 
+    /// Whether it is a list of single characters: a table, not a number.
+    pub(crate) fn is_list(&self) -> bool {
+        self.length > 3 && self.gaps[1..=3].iter().all(|&gap| gap != 0)
+    }
+
     /// Whether the first characters stand together.
     pub(crate) fn is_bare(&self, count: usize) -> bool {
         self.gaps[1..count].iter().all(|&gap| gap == 0)

@@ -303,6 +303,9 @@ impl Walk<'_> {
     fn numbers(&mut self, start: usize) {
         let bytes = self.text.as_bytes();
         let Some(run) = Run::read(bytes, start) else { return };
+        if run.is_list() {
+            return;
+        }
         let length_of_iban = iban::length(run.first(4));
         let mut context = None;
         let scanner = self.scanner;
