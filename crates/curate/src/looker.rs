@@ -91,10 +91,10 @@ pub(crate) fn pii_scanner(kinds: Option<&[String]>) -> Result<pii::Scanner, Cura
         let known = pii::kinds();
         let mut chosen = Vec::new();
         for name in names {
-            match known.iter().find(|kind| kind.name == name.as_str()) {
+            match known.iter().find(|kind| kind.rule == name.as_str()) {
                 Some(kind) => chosen.push(kind.kind),
                 None => {
-                    let all: Vec<&str> = known.iter().map(|kind| kind.name).collect();
+                    let all: Vec<&str> = known.iter().map(|kind| kind.rule).collect();
                     return Err(CurateError::Setting {
                         key: "clean.pii_kinds",
                         reason: format!("{name:?} is no kind of personal data"),
