@@ -84,7 +84,7 @@ pub fn extract(html: &str, options: &WebOptions) -> Result<Document, WebError> {
         }
     }
     if found.is_empty() {
-        let characters = dom.text(ROOT).chars().count();
+        let characters = marks::Marks::of(&dom, marks::Strictness::Kinds, options).text[ROOT];
         return Err(WebError::NoText { characters });
     }
     Ok(Document { title, language: language(&dom), segments: found, notes: notes.finish() })

@@ -260,6 +260,15 @@ fn keep(blocks: Vec<Block>, title: Option<&str>) -> Vec<Block> {
     let first = kept.iter().position(is_solid).unwrap_or(0);
     let first = kept[..first].iter().rposition(|block| !is_heading(block)).map_or(0, |at| at + 1);
     let mut last = kept.iter().rposition(is_solid).map_or(kept.len(), |at| at + 1);
+    // A list is not cut off at its first short item.
+    while last > 0
+        && last < kept.len()
+        && is_item(&kept[last - 1])
+        && is_item(&kept[last])
+        && !is_link_item(&kept[last])
+    {
+        last += 1;
+    }
     if kept.len() - last > TAIL {
         last = kept.len();
     }
@@ -316,9 +325,13 @@ fn is_stressed(block: &Block) -> bool {
     matches!(block.kind, SegmentKind::Paragraph) && block.stressed * 10 > block.text.len() * 9
 }
 
+fn is_item(block: &Block) -> bool {
+    block.kind == SegmentKind::ListItem
+}
+
 /// An item of a list that is a link and little else.
 fn is_link_item(block: &Block) -> bool {
-    matches!(block.kind, SegmentKind::ListItem) && block.links * 2 > block.text.len()
+    is_item(block) && block.links * 2 > block.text.len()
 }
 
 /// What buttons and marks say that some pages write as text.
