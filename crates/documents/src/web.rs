@@ -51,7 +51,9 @@ impl WebError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::NoTags => "read it as plain text or Markdown",
-            Self::NoText { .. } => "the page may build its text by scripts; save it from a browser when it is shown",
+            Self::NoText { .. } => {
+                "the page is a list of links, or builds its text by scripts: then save it from a browser when it is shown"
+            }
         }
     }
 }

@@ -163,3 +163,14 @@ fn voices_and_times_stay_with_the_words() {
     );
     assert_eq!(document.segments[2].lines, Some((7, 11)));
 }
+
+#[test]
+fn lines_may_end_with_carriage_returns() {
+    let file = "1\n00:00:01,000 --> 00:00:02,000\nOne\n\n2\n00:00:02,000 --> 00:00:03,000\nTwo\n";
+    let options = CaptionOptions::default();
+    let read = captions::parse(file, &options).expect("captions");
+    assert_eq!(read.segments.len(), 2);
+    for end in ["\r", "\r\n"] {
+        assert_eq!(captions::parse(&file.replace('\n', end), &options).as_ref(), Ok(&read), "{end:?}");
+    }
+}

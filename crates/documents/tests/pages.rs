@@ -54,7 +54,8 @@ fn an_article_stands_without_what_is_around_it() {
 fn documentation_keeps_code_and_tables() {
     let page = format!(
         "<html><body><div class=sidebar><a href=a>One</a><a href=b>Two</a></div><main><h1>Reading files</h1><p>{FIRST}</p>\
-         <pre><code class=rust><span class=kw>fn</span> main() {{\n    read(&quot;a &lt; b&quot;);\n}}\n</code></pre><p>{SECOND}</p>\
+         <h2>How it is done <a class=headerlink href=#how>¶</a></h2><table><tr><td><pre>1\n2\n3\n</pre></td><td>\
+         <pre><code class=rust><span class=kw>fn</span> main() {{\n    read(&quot;a &lt; b&quot;);\n}}\n</code></pre></td></tr></table><p>{SECOND}</p>\
          <table><thead><tr><th>Name<th>Meaning</thead><tr><td>path<td>where it <b>is</b><tr><td>mode<td>how</table>\
          <ol><li>Open the file.<ul><li>Check that it is there.</ul><li>Read it.</ol><p>{FIRST} Again.</p></main></body></html>"
     );
@@ -64,6 +65,7 @@ fn documentation_keeps_code_and_tables() {
         parts(&document),
         [
             (SegmentKind::Paragraph, FIRST),
+            (SegmentKind::Heading(2), "How it is done"),
             (SegmentKind::Code, "fn main() {\n    read(\"a < b\");\n}"),
             (SegmentKind::Paragraph, SECOND),
             (SegmentKind::Table, "Name | Meaning\npath | where it is\nmode | how"),

@@ -114,6 +114,8 @@ impl Walk<'_> {
                 self.flush();
                 return self.table(id);
             }
+            // A sign to click on, for the address of a heading.
+            "a" if self.is_sign(id) => return,
             "a" => inline.link |= element.attribute("href").is_some(),
             "b" | "strong" | "em" | "i" | "u" => inline.stressed = true,
             _ => {}
@@ -127,6 +129,12 @@ impl Walk<'_> {
         let from = steps.len();
         steps.extend(self.dom.children(id).map(|child| Step::Enter(child, inline)));
         steps[from..].reverse();
+    }
+
+    /// Whether all text of a link is a sign such as `¶` or `#` in a heading.
+    fn is_sign(&self, link: Id) -> bool {
+        let in_heading = self.kinds.last().is_some_and(|kind| matches!(kind, SegmentKind::Heading(_)));
+        in_heading && !self.dom.text(link).contains(char::is_alphanumeric)
     }
 
     fn text(&mut self, text: &str, inline: Inline) {
@@ -390,13 +398,22 @@ fn is_solid(block: &Block) -> bool {
     }
 }
 
+/// The numbers that some pages write beside the lines of code.
+fn is_line_numbers(text: &str) -> bool {
+    let mut numbers = text.split_whitespace().map(str::parse::<u64>);
+    let Some(Ok(first @ 0..=1_000_000)) = numbers.next() else { return false };
+    let behind = numbers.enumerate().map(|(at, number)| number.is_ok_and(|number| number == first + 1 + at as u64));
+    let (count, fits) = behind.fold((0, true), |(count, fits), next| (count + 1, fits && next));
+    count > 0 && fits && text.contains('\n')
+}
+
 fn is_noise(block: &Block, title: Option<&str>) -> bool {
     let text = block.text.as_str();
     if !text.contains(char::is_alphanumeric) {
         return true;
     }
     if matches!(block.kind, SegmentKind::Code) {
-        return false;
+        return is_line_numbers(text);
     }
     if title.is_some_and(|title| title == text) {
         return true;
