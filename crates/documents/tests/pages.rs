@@ -129,3 +129,10 @@ fn what_is_no_page_is_an_error_with_a_hint() {
     assert_eq!(error, WebError::NoText { characters: 0 });
     assert!(error.hint().contains("browser"));
 }
+
+#[test]
+fn short_last_sentences_stay() {
+    let page = format!("<main><p>{FIRST}</p><p>{SECOND}</p><p>And so it was.</p><p><a href=x>Next</a></p></main>");
+    let expected = [FIRST, SECOND, "And so it was."].map(|text| (SegmentKind::Paragraph, text));
+    assert_eq!(parts(&read(&page)), expected);
+}

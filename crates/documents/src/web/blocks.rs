@@ -265,9 +265,10 @@ fn keep(blocks: Vec<Block>, title: Option<&str>) -> Vec<Block> {
         }
     }
     // What stands in front of the first sentence is who wrote it and when; what stands behind the last is where to go next.
-    let first = kept.iter().position(is_solid).unwrap_or(0);
+    let first = kept.iter().position(|block| is_solid(block, 25)).unwrap_or(0);
     let first = kept[..first].iter().rposition(|block| !is_heading(block)).map_or(0, |at| at + 1);
-    let mut last = kept.iter().rposition(is_solid).map_or(kept.len(), |at| at + 1);
+    // Texts end with short sentences more often than they begin with them.
+    let mut last = kept.iter().rposition(|block| is_solid(block, 12)).map_or(kept.len(), |at| at + 1);
     // A list is not cut off at its first short item.
     while last > 0
         && last < kept.len()
@@ -387,13 +388,14 @@ fn is_heading(block: &Block) -> bool {
     matches!(block.kind, SegmentKind::Heading(_))
 }
 
-/// Text that is surely a part of the whole.
-fn is_solid(block: &Block) -> bool {
+/// Text that is surely a part of the whole: long, or a sentence of at least so many characters.
+fn is_solid(block: &Block, shortest: usize) -> bool {
     match block.kind {
         SegmentKind::Heading(_) => false,
         SegmentKind::Code | SegmentKind::Table => true,
         _ => {
-            block.text.chars().count() >= 100 || (block.text.chars().count() >= 25 && words::ends_sentence(&block.text))
+            let length = block.text.chars().count();
+            length >= 100 || (length >= shortest && words::ends_sentence(&block.text))
         }
     }
 }
