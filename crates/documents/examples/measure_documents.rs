@@ -18,13 +18,16 @@ use attune_documents::web::{self, WebOptions};
 use common::{articles, talks, vtt_suite};
 use serde_json::{Value, json};
 
+/// Measures with the files of a folder.
+type Measure = fn(&Path) -> Value;
+
 fn main() -> ExitCode {
     let Some(assets) = std::env::args_os().nth(1) else {
         println!("usage: measure_documents <assets folder>");
         return ExitCode::FAILURE;
     };
     let assets = Path::new(&assets);
-    let parts: [(&str, &str, fn(&Path) -> Value); 4] = [
+    let parts: [(&str, &str, Measure); 4] = [
         ("webvtt_suite", "suites/vtt.js", suite),
         ("webvtt_py", "datasets/webvtt-py", files),
         ("talks", "datasets/3b1b", talks_measured),
@@ -108,6 +111,8 @@ fn talks_measured(folder: &Path) -> Value {
         "rolling_words": words,
         "rolling_words_before": before,
         "rolling_wrong_words": wrong,
+        "rolling_srt_wrong_words": talks.iter().map(|talk| talk.wrong_srt).sum::<usize>(),
+        "rolling_srt_without_holds_wrong_words": talks.iter().map(|talk| talk.wrong_srt_without_holds).sum::<usize>(),
         "rolling_latest_secs": latest,
         "human_files": files,
         "human_words": human_words,

@@ -10,6 +10,7 @@ mod speech;
 mod srt;
 pub mod webvtt;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::document::{Document, Notes};
@@ -108,7 +109,7 @@ impl CaptionFormat {
         if webvtt::has_signature(text) {
             return Some(Self::WebVtt);
         }
-        text.lines().find_map(|line| {
+        unix_lines(text).lines().find_map(|line| {
             if srt::times(line).is_some() {
                 Some(Self::Srt)
             } else if sbv::times(line).is_some() {
@@ -194,7 +195,7 @@ pub fn parse_webvtt(text: &str, options: &CaptionOptions) -> Result<Document, Ca
 /// If no line has times as `00:00:01,000 --> 00:00:02,000`.
 pub fn parse_srt(text: &str, options: &CaptionOptions) -> Result<Document, CaptionError> {
     let mut notes = Notes::default();
-    let cues = srt::parse(text, &mut notes);
+    let cues = srt::parse(&unix_lines(text), &mut notes);
     if !cues.iter().any(|cue| cue.times.is_some()) {
         return Err(not_this(text, CaptionFormat::Srt, "no line has times as `00:00:01,000 --> 00:00:02,000`"));
     }
@@ -208,11 +209,19 @@ pub fn parse_srt(text: &str, options: &CaptionOptions) -> Result<Document, Capti
 /// If no line has times as `0:00:01.000,0:00:02.000`.
 pub fn parse_sbv(text: &str, options: &CaptionOptions) -> Result<Document, CaptionError> {
     let mut notes = Notes::default();
-    let cues = sbv::parse(text, &mut notes);
+    let cues = sbv::parse(&unix_lines(text), &mut notes);
     if !cues.iter().any(|cue| cue.times.is_some()) {
         return Err(not_this(text, CaptionFormat::Sbv, "no line has times as `0:00:01.000,0:00:02.000`"));
     }
     Ok(document(cues, None, notes, options))
+}
+
+/// Lines of files of old that end with a carriage return alone; WebVTT has its own rule for them.
+fn unix_lines(text: &str) -> Cow<'_, str> {
+    if text.contains('\r') && !text.contains('\n') {
+        return Cow::Owned(text.replace('\r', "\n"));
+    }
+    Cow::Borrowed(text)
 }
 
 fn not_this(text: &str, expected: CaptionFormat, missing: &'static str) -> CaptionError {

@@ -51,7 +51,9 @@ impl WebError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::NoTags => "read it as plain text or Markdown",
-            Self::NoText { .. } => "the page may build its text by scripts; save it from a browser when it is shown",
+            Self::NoText { .. } => {
+                "the page is a list of links, or builds its text by scripts: then save it from a browser when it is shown"
+            }
         }
     }
 }
@@ -84,7 +86,7 @@ pub fn extract(html: &str, options: &WebOptions) -> Result<Document, WebError> {
         }
     }
     if found.is_empty() {
-        let characters = dom.text(ROOT).chars().count();
+        let characters = marks::Marks::of(&dom, marks::Strictness::Kinds, options).text[ROOT];
         return Err(WebError::NoText { characters });
     }
     Ok(Document { title, language: language(&dom), segments: found, notes: notes.finish() })

@@ -18,6 +18,8 @@ fn rolling_captions_are_said_once() {
         );
         assert!(talk.words_before > talk.words * 3 / 2, "{} does not roll", talk.name);
         assert_eq!(talk.wrong, 0, "{}", talk.name);
+        println!("{}: {} and {} wrong without times", talk.name, talk.wrong_srt, talk.wrong_srt_without_holds);
+        assert_eq!((talk.wrong_srt, talk.wrong_srt_without_holds), (0, 0), "{}", talk.name);
     }
 }
 
@@ -43,32 +45,65 @@ fn read(name: &str) -> Option<Result<Document, CaptionError>> {
     })
 }
 
+/// Files of webvtt-py that are captions: name, segments, notes.
+const READ: &[(&str, usize, usize)] = &[
+    ("captions_with_bom.vtt", 4, 0),
+    ("comments.vtt", 5, 0),
+    ("cue_tags.vtt", 3, 0),
+    ("invalid_timeframe.vtt", 6, 1),
+    ("metadata_headers.vtt", 2, 0),
+    ("metadata_headers_multiline.vtt", 2, 0),
+    ("no_captions.vtt", 0, 0),
+    ("one_caption.srt", 1, 0),
+    ("one_caption.vtt", 1, 0),
+    ("sample.sbv", 5, 1),
+    ("sample.srt", 5, 0),
+    ("sample.vtt", 16, 0),
+    ("styles.vtt", 1, 0),
+    ("two_captions.sbv", 2, 0),
+    ("using_identifiers.vtt", 6, 0),
+    ("invalid_timeframe.srt", 5, 0),
+    ("missing_timeframe.srt", 5, 1),
+    ("missing_caption_text.srt", 4, 0),
+    ("invalid_timeframe.sbv", 5, 2),
+    ("missing_caption_text.sbv", 4, 1),
+    // A block without times is no cue of WebVTT. In SBV it goes on with the cue before, since nothing says what else it may
+    // be.
+    ("missing_timeframe.vtt", 6, 1),
+    ("missing_timeframe.sbv", 4, 1),
+    ("missing_caption_text.vtt", 4, 0),
+    // A second line of times ends the cue, which is empty, and begins the next.
+    ("invalid_timeframe_in_cue_text.vtt", 3, 0),
+    ("invalid_format4.srt", 0, 1),
+    ("youtube_dl.vtt", 3, 1),
+];
+
+/// Files of webvtt-py that are no captions of the format of their names.
+const REFUSED: &[&str] = &[
+    "empty.vtt",
+    "invalid.vtt",
+    "invalid_format1.srt",
+    "invalid_format2.srt",
+    "invalid_format3.srt",
+    "invalid_format.sbv",
+];
+
+#[test]
+fn every_file_is_in_a_list() {
+    let Some(assets) = common::assets("datasets/webvtt-py") else { return };
+    let mut found: Vec<String> = std::fs::read_dir(assets.join("datasets/webvtt-py"))
+        .expect("a folder")
+        .map(|entry| entry.expect("a file").file_name().to_string_lossy().into_owned())
+        .collect();
+    found.sort();
+    let mut listed: Vec<&str> = READ.iter().map(|(name, ..)| *name).chain(REFUSED.iter().copied()).collect();
+    listed.sort_unstable();
+    assert_eq!(found, listed);
+}
+
 #[test]
 fn files_of_all_formats() {
-    // Name, segments, notes.
-    let expected = [
-        ("captions_with_bom.vtt", 4, 0),
-        ("comments.vtt", 5, 0),
-        ("cue_tags.vtt", 3, 0),
-        ("invalid_timeframe.vtt", 6, 1),
-        ("metadata_headers.vtt", 2, 0),
-        ("metadata_headers_multiline.vtt", 2, 0),
-        ("no_captions.vtt", 0, 0),
-        ("one_caption.srt", 1, 0),
-        ("one_caption.vtt", 1, 0),
-        ("sample.sbv", 5, 1),
-        ("sample.srt", 5, 0),
-        ("sample.vtt", 16, 0),
-        ("styles.vtt", 1, 0),
-        ("two_captions.sbv", 2, 0),
-        ("using_identifiers.vtt", 6, 0),
-        ("invalid_timeframe.srt", 5, 0),
-        ("missing_timeframe.srt", 5, 1),
-        ("missing_caption_text.srt", 4, 0),
-        ("invalid_timeframe.sbv", 5, 2),
-        ("missing_caption_text.sbv", 4, 1),
-    ];
-    for (name, segments, notes) in expected {
+    for &(name, segments, notes) in READ {
         let Some(read) = read(name) else { return };
         let document = read.unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!((document.segments.len(), document.notes.len()), (segments, notes), "{name}: {document:#?}");
@@ -77,20 +112,22 @@ fn files_of_all_formats() {
 
 #[test]
 fn what_is_no_captions_is_an_error_with_a_hint() {
-    for name in [
-        "empty.vtt",
-        "invalid.vtt",
-        "invalid_format1.srt",
-        "invalid_format2.srt",
-        "invalid_format3.srt",
-        "invalid_format.sbv",
-    ] {
+    for name in REFUSED {
         let Some(read) = read(name) else { return };
         let error = read.expect_err(name);
         assert!(error.hint().is_some(), "{name}: {error}");
     }
     let error = captions::parse("no captions", &CaptionOptions::default()).expect_err("plain text");
     assert_eq!(error, CaptionError::NoCaptions);
+}
+
+#[test]
+fn text_without_times_is_kept() {
+    for name in ["missing_timeframe.sbv", "missing_timeframe.srt"] {
+        let Some(read) = read(name) else { return };
+        let text = read.expect(name).text();
+        assert!((1..=5).all(|number| text.contains(&format!("Caption text #{number}"))), "{name}: {text}");
+    }
 }
 
 #[test]
@@ -125,4 +162,15 @@ fn voices_and_times_stay_with_the_words() {
         ]
     );
     assert_eq!(document.segments[2].lines, Some((7, 11)));
+}
+
+#[test]
+fn lines_may_end_with_carriage_returns() {
+    let file = "1\n00:00:01,000 --> 00:00:02,000\nOne\n\n2\n00:00:02,000 --> 00:00:03,000\nTwo\n";
+    let options = CaptionOptions::default();
+    let read = captions::parse(file, &options).expect("captions");
+    assert_eq!(read.segments.len(), 2);
+    for end in ["\r", "\r\n"] {
+        assert_eq!(captions::parse(&file.replace('\n', end), &options).as_ref(), Ok(&read), "{end:?}");
+    }
 }

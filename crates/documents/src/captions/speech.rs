@@ -72,10 +72,12 @@ impl Maker<'_> {
 
     fn line(&mut self, line: &RawLine, dialogue: bool) -> Piece {
         let mut piece = Piece { speaker: line.voice.clone(), text: line.text.clone(), ..Piece::default() };
+        let mut marked = false;
         if self.options.labels {
             if let Some(rest) = arrows(&piece.text) {
                 piece.text = rest.to_owned();
                 piece.turn = true;
+                marked = true;
             } else if let Some((rest, spaced)) = dash(&piece.text)
                 && (dialogue || spaced)
             {
@@ -87,7 +89,7 @@ impl Maker<'_> {
             self.sounds += drop_sounds(&mut piece.text);
         }
         if self.options.labels && piece.speaker.is_none() {
-            if let Some((name, rest)) = self.names.split(&piece.text) {
+            if let Some((name, rest)) = self.names.split(&piece.text, marked) {
                 piece.speaker = Some(Arc::from(name));
                 piece.turn = true;
                 piece.text = rest.to_owned();
@@ -197,12 +199,12 @@ impl Names {
         Self { mixed, marks_turns: marks >= 2 }
     }
 
-    /// The name in front of a text, and the text.
-    fn split<'t>(&self, text: &'t str) -> Option<(&'t str, &'t str)> {
+    /// The name in front of a text, and the text. Behind a mark of a turn, what may be a name is one.
+    fn split<'t>(&self, text: &'t str, marked: bool) -> Option<(&'t str, &'t str)> {
         let (name, rest) = label(text)?;
         let known = match kind(name) {
             LabelKind::Certain => true,
-            LabelKind::Mixed => self.mixed.contains_key(name),
+            LabelKind::Mixed => marked || self.mixed.contains_key(name),
             LabelKind::None => false,
         };
         known.then_some((name, rest))
@@ -411,6 +413,12 @@ mod tests {
             said(&[">> ANNA: One.", "Two.", ">> Three.", ">>> Four."]),
             [by("ANNA", "One."), by("ANNA", "Two."), unknown("Three."), unknown("Four.")]
         );
+    }
+
+    #[test]
+    fn a_name_behind_arrows_need_not_come_again() {
+        assert_eq!(said(&[">> Bob: Yes.", "Remember: no."]), [by("Bob", "Yes."), unknown("Remember: no.")]);
+        assert_eq!(said(&[">> Note: yes."]), [unknown("Note: yes.")]);
     }
 
     #[test]

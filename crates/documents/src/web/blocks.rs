@@ -114,6 +114,8 @@ impl Walk<'_> {
                 self.flush();
                 return self.table(id);
             }
+            // A sign to click on, for the address of a heading.
+            "a" if self.is_sign(id) => return,
             "a" => inline.link |= element.attribute("href").is_some(),
             "b" | "strong" | "em" | "i" | "u" => inline.stressed = true,
             _ => {}
@@ -127,6 +129,12 @@ impl Walk<'_> {
         let from = steps.len();
         steps.extend(self.dom.children(id).map(|child| Step::Enter(child, inline)));
         steps[from..].reverse();
+    }
+
+    /// Whether all text of a link is a sign such as `¶` or `#` in a heading.
+    fn is_sign(&self, link: Id) -> bool {
+        let in_heading = self.kinds.last().is_some_and(|kind| matches!(kind, SegmentKind::Heading(_)));
+        in_heading && !self.dom.text(link).contains(char::is_alphanumeric)
     }
 
     fn text(&mut self, text: &str, inline: Inline) {
@@ -257,9 +265,19 @@ fn keep(blocks: Vec<Block>, title: Option<&str>) -> Vec<Block> {
         }
     }
     // What stands in front of the first sentence is who wrote it and when; what stands behind the last is where to go next.
-    let first = kept.iter().position(is_solid).unwrap_or(0);
+    let first = kept.iter().position(|block| is_solid(block, 25)).unwrap_or(0);
     let first = kept[..first].iter().rposition(|block| !is_heading(block)).map_or(0, |at| at + 1);
-    let mut last = kept.iter().rposition(is_solid).map_or(kept.len(), |at| at + 1);
+    // Texts end with short sentences more often than they begin with them.
+    let mut last = kept.iter().rposition(|block| is_solid(block, 12)).map_or(kept.len(), |at| at + 1);
+    // A list is not cut off at its first short item.
+    while last > 0
+        && last < kept.len()
+        && is_item(&kept[last - 1])
+        && is_item(&kept[last])
+        && !is_link_item(&kept[last])
+    {
+        last += 1;
+    }
     if kept.len() - last > TAIL {
         last = kept.len();
     }
@@ -316,9 +334,13 @@ fn is_stressed(block: &Block) -> bool {
     matches!(block.kind, SegmentKind::Paragraph) && block.stressed * 10 > block.text.len() * 9
 }
 
+fn is_item(block: &Block) -> bool {
+    block.kind == SegmentKind::ListItem
+}
+
 /// An item of a list that is a link and little else.
 fn is_link_item(block: &Block) -> bool {
-    matches!(block.kind, SegmentKind::ListItem) && block.links * 2 > block.text.len()
+    is_item(block) && block.links * 2 > block.text.len()
 }
 
 /// What buttons and marks say that some pages write as text.
@@ -366,15 +388,25 @@ fn is_heading(block: &Block) -> bool {
     matches!(block.kind, SegmentKind::Heading(_))
 }
 
-/// Text that is surely a part of the whole.
-fn is_solid(block: &Block) -> bool {
+/// Text that is surely a part of the whole: long, or a sentence of at least so many characters.
+fn is_solid(block: &Block, shortest: usize) -> bool {
     match block.kind {
         SegmentKind::Heading(_) => false,
         SegmentKind::Code | SegmentKind::Table => true,
         _ => {
-            block.text.chars().count() >= 100 || (block.text.chars().count() >= 25 && words::ends_sentence(&block.text))
+            let length = block.text.chars().count();
+            length >= 100 || (length >= shortest && words::ends_sentence(&block.text))
         }
     }
+}
+
+/// The numbers that some pages write beside the lines of code.
+fn is_line_numbers(text: &str) -> bool {
+    let mut numbers = text.split_whitespace().map(str::parse::<u64>);
+    let Some(Ok(first @ 0..=1_000_000)) = numbers.next() else { return false };
+    let behind = numbers.enumerate().map(|(at, number)| number.is_ok_and(|number| number == first + 1 + at as u64));
+    let (count, fits) = behind.fold((0, true), |(count, fits), next| (count + 1, fits && next));
+    count > 0 && fits && text.contains('\n')
 }
 
 fn is_noise(block: &Block, title: Option<&str>) -> bool {
@@ -383,7 +415,7 @@ fn is_noise(block: &Block, title: Option<&str>) -> bool {
         return true;
     }
     if matches!(block.kind, SegmentKind::Code) {
-        return false;
+        return is_line_numbers(text);
     }
     if title.is_some_and(|title| title == text) {
         return true;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use attune_documents::captions::{CaptionOptions, Merge, Rolling, parse_srt, parse_webvtt};
+use attune_documents::captions::{CaptionOptions, Merge, Rolling, parse_srt, parse_webvtt, webvtt};
 use serde_json::Value;
 
 /// A file of rolling captions, and what is left of the difference from the truth.
@@ -11,6 +11,10 @@ pub(crate) struct Talk {
     pub(crate) words: usize,
     /// Words that must be put in, taken out or replaced.
     pub(crate) wrong: usize,
+    /// The same of the file as SRT, without the times inside cues, as converters write it; and of that file without the
+    /// cues of some milliseconds that hold the picture.
+    pub(crate) wrong_srt: usize,
+    pub(crate) wrong_srt_without_holds: usize,
     /// Words of the file as it stands, repeats and all.
     pub(crate) words_before: usize,
     /// The greatest distance of the start of a segment from the time of its first word.
@@ -69,9 +73,35 @@ fn talk(path: &Path) -> Talk {
         name: path.iter().rev().nth(2).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
         words: truth.len(),
         wrong: distance(&words, &truth),
+        wrong_srt: wrong_in_srt(&srt(&file, 0.0), &truth),
+        wrong_srt_without_holds: wrong_in_srt(&srt(&file, 0.05), &truth),
         words_before: before.segments.iter().map(|segment| segment.text.split_whitespace().count()).sum(),
         latest_secs,
     }
+}
+
+fn wrong_in_srt(file: &str, truth: &[&str]) -> usize {
+    let text = parse_srt(file, &CaptionOptions::default()).expect("captions").text();
+    distance(&text.split_whitespace().collect::<Vec<_>>(), truth)
+}
+
+/// The cues that last so long, as SRT without tags.
+fn srt(file: &str, shortest_secs: f64) -> String {
+    let time = |secs: f64| {
+        let millis = (secs * 1000.0).round() as u64;
+        let (hours, minutes, seconds) = (millis / 3_600_000, millis / 60_000 % 60, millis / 1000 % 60);
+        format!("{hours:02}:{minutes:02}:{seconds:02},{:03}", millis % 1000)
+    };
+    let mut out = String::new();
+    let cues = webvtt::parse(file).cues;
+    let cues = cues.iter().filter(|cue| cue.end_secs - cue.start_secs >= shortest_secs);
+    for (index, cue) in cues.enumerate() {
+        let text = cue.plain_text();
+        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        let (start, end) = (time(cue.start_secs), time(cue.end_secs));
+        out += &format!("{}\n{start} --> {end}\n{}\n\n", index + 1, lines.join("\n"));
+    }
+    out
 }
 
 fn options() -> CaptionOptions {
