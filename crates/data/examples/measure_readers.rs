@@ -165,7 +165,8 @@ fn speeds(assets: &Path) -> Result<Value, Failure> {
     for (question, answer) in &rows {
         table.write_record([question, answer])?;
     }
-    let document = serde_json::to_vec(&rows.iter().map(|(q, a)| json!({"question": q, "answer": a})).collect::<Vec<_>>())?;
+    let document =
+        serde_json::to_vec(&rows.iter().map(|(q, a)| json!({"question": q, "answer": a})).collect::<Vec<_>>())?;
     let mut report = Map::new();
     for (name, bytes) in [
         ("rows.jsonl", lines),
@@ -181,24 +182,24 @@ fn speeds(assets: &Path) -> Result<Value, Failure> {
             assert_eq!(entries.len(), rows.len(), "{name}");
         }
         let rate = bytes.len() as f64 / 1e6 / best;
-        report.insert(name.into(), json!({"bytes": bytes.len(), "rows": rows.len(), "rate": (rate * 10.0).round() / 10.0}));
+        report.insert(
+            name.into(),
+            json!({"bytes": bytes.len(), "rows": rows.len(), "rate": (rate * 10.0).round() / 10.0}),
+        );
     }
     Ok(Value::Object(report))
 }
 
 fn parquet_of(rows: &[&(String, String)]) -> Result<Vec<u8>, Failure> {
-    let schema = parse_message_type(
-        "message rows { required binary question (UTF8); required binary answer (UTF8); }",
-    )?;
+    let schema =
+        parse_message_type("message rows { required binary question (UTF8); required binary answer (UTF8); }")?;
     let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
     let mut bytes = Vec::new();
     let mut writer = SerializedFileWriter::new(&mut bytes, Arc::new(schema), Arc::new(properties))?;
     let mut group = writer.next_row_group()?;
     for index in 0..2 {
-        let values: Vec<ByteArray> = rows
-            .iter()
-            .map(|(question, answer)| ByteArray::from([question, answer][index].as_str()))
-            .collect();
+        let values: Vec<ByteArray> =
+            rows.iter().map(|(question, answer)| ByteArray::from([question, answer][index].as_str())).collect();
         let mut column = group.next_column()?.ok_or("a column is missing")?;
         column.typed::<ByteArrayType>().write_batch(&values, None, None)?;
         column.close()?;

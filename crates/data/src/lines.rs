@@ -155,8 +155,10 @@ mod tests {
 
     #[test]
     fn a_long_line_is_passed_over_and_the_next_is_read() {
-        let read: Vec<(usize, u64, u64)> =
-            lines(b"aa\nbbbbb\ncc\nddddddddd", 5).into_iter().map(|(line, start, length, _)| (line, start, length)).collect();
+        let read: Vec<(usize, u64, u64)> = lines(b"aa\nbbbbb\ncc\nddddddddd", 5)
+            .into_iter()
+            .map(|(line, start, length, _)| (line, start, length))
+            .collect();
         assert_eq!(read, [(1, 0, 3), (2, 3, 6), (3, 9, 3), (4, 12, 9)]);
     }
 }

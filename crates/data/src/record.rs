@@ -124,11 +124,7 @@ impl Records {
     }
 
     /// As [`Records::open`], of bytes in memory.
-    pub(crate) fn of_bytes(
-        name: &Path,
-        bytes: Vec<u8>,
-        options: &ReadOptions,
-    ) -> Result<Self, DataError> {
+    pub(crate) fn of_bytes(name: &Path, bytes: Vec<u8>, options: &ReadOptions) -> Result<Self, DataError> {
         let (kind, packing) =
             kind::kind_of(name).map_err(|extension| DataError::Extension { path: name.into(), extension })?;
         let total = bytes.len() as u64;

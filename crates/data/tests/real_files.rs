@@ -115,7 +115,10 @@ fn other_files_of_the_folders_are_refused() {
     }
     if let Some(read) = read("datasets/hh-rlhf/harmless-base-test.jsonl.gz", FormatChoice::Auto) {
         let error = read.expect_err("preference data");
-        assert!(matches!(error, DataError::Preference { kind: PreferenceKind::Pairs, found: 2312, rows: 2312, .. }), "{error}");
+        assert!(
+            matches!(error, DataError::Preference { kind: PreferenceKind::Pairs, found: 2312, rows: 2312, .. }),
+            "{error}"
+        );
     }
     if let Some(read) = read("datasets/gsm8k", FormatChoice::Auto) {
         let error = read.expect_err("a folder");

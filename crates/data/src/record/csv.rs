@@ -149,7 +149,8 @@ impl Table {
                 Fed::Complete => return Ok(Some(RawRow { fields: Ok(parser.fields), lines })),
                 Fed::Open => next = self.next_line()?,
                 Fed::Broken => {
-                    let reason = format!("line {number}: there is text between the end of a quoted field and the delimiter");
+                    let reason =
+                        format!("line {number}: there is text between the end of a quoted field and the delimiter");
                     break Cause::Other { line: number, reason };
                 }
             }
@@ -213,7 +214,8 @@ struct RawRow {
 }
 
 fn text_of(field: Vec<u8>) -> Result<String, String> {
-    String::from_utf8(field).map_err(|error| format!("byte 0x{:02X} is not UTF-8", error.as_bytes()[error.utf8_error().valid_up_to()]))
+    String::from_utf8(field)
+        .map_err(|error| format!("byte 0x{:02X} is not UTF-8", error.as_bytes()[error.utf8_error().valid_up_to()]))
 }
 
 /// A line without its line end.
@@ -382,7 +384,8 @@ mod tests {
 
     #[test]
     fn headers_are_told_from_rows() {
-        let header = |fields: &[&str]| looks_like_header(&fields.iter().map(|&field| field.to_owned()).collect::<Vec<_>>());
+        let header =
+            |fields: &[&str]| looks_like_header(&fields.iter().map(|&field| field.to_owned()).collect::<Vec<_>>());
         assert!(header(&["prompt", "completion"]));
         assert!(header(&["", "prompt"]), "an index without a name");
         assert!(!header(&["1", "prompt"]));

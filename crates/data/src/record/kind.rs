@@ -67,11 +67,8 @@ pub(crate) fn kind_of(path: &Path) -> Result<(FileKind, Packing), String> {
         "zst" | "zstd" => Packing::Zstd,
         _ => Packing::None,
     };
-    let inner = if packing == Packing::None {
-        outer
-    } else {
-        extension(Path::new(path.file_stem().unwrap_or_default()))
-    };
+    let inner =
+        if packing == Packing::None { outer } else { extension(Path::new(path.file_stem().unwrap_or_default())) };
     match EXTENSIONS.iter().find(|(known, _)| *known == inner) {
         Some(&(_, kind)) => Ok((kind, packing)),
         // The inner name says more, if there is one.
@@ -95,8 +92,7 @@ pub(crate) fn checked_kind(path: &Path) -> Result<(FileKind, Packing, Metadata),
     if !metadata.is_file() {
         return Err(DataError::NotAFile { path: path.into() });
     }
-    let (kind, packing) =
-        kind_of(path).map_err(|extension| DataError::Extension { path: path.into(), extension })?;
+    let (kind, packing) = kind_of(path).map_err(|extension| DataError::Extension { path: path.into(), extension })?;
     Ok((kind, packing, metadata))
 }
 

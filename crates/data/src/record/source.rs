@@ -123,11 +123,10 @@ impl Source {
             (&mut unpacked).take(8192).read_to_end(&mut head)?;
             Ok((unpacked, head))
         });
-        let (unpacked, mut head) =
-            head.map_err(|error| read_error(&path, packing, &progress, error))?;
+        let (unpacked, mut head) = head.map_err(|error| read_error(&path, packing, &progress, error))?;
         let (encoding, mark) = Encoding::of_mark(&head);
-        let carriage_returns = !head.contains(&b'\n')
-            && head.iter().position(|&byte| byte == b'\r').is_some_and(|at| at + 2 < head.len());
+        let carriage_returns =
+            !head.contains(&b'\n') && head.iter().position(|&byte| byte == b'\r').is_some_and(|at| at + 2 < head.len());
         head.drain(..mark);
         let whole = Cursor::new(head).chain(unpacked);
         let reader: Box<dyn Read + Send> = match encoding {
