@@ -221,9 +221,12 @@ fn data_sets() {
         if name.ends_with("_timings.json") {
             // Lists of lists.
             assert!(rows == 0 && faults > 0, "{name}");
+        } else if path.parent().is_some_and(|folder| folder.ends_with("webvtt-py")) {
+            // Captions, some of which are broken on purpose.
+            assert!(rows + faults == 1 || bytes == 0, "{name}");
         } else {
             assert_eq!(faults, 0, "{name}");
-            assert!(rows > 0 || bytes == 0 || name == "dataset_info.json", "{name}");
+            assert!(rows > 0 || name == "dataset_info.json", "{name}");
         }
         let extension = name.rsplit('.').next().unwrap_or_default().to_owned();
         let count = kinds.get(&extension).and_then(Value::as_u64).unwrap_or_default();
