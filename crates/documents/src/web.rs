@@ -63,12 +63,15 @@ impl WebError {
 /// If the text is no web page, or the page has no text.
 pub fn extract(html: &str, options: &WebOptions) -> Result<Document, WebError> {
     let dom = dom::parse(html, options.most_nodes);
-    if !dom.nodes.iter().any(|node| matches!(&node.content, dom::Content::Element(element) if element.name != "#root")) {
+    if !dom.nodes.iter().any(|node| matches!(&node.content, dom::Content::Element(element) if element.name != "#root"))
+    {
         return Err(WebError::NoTags);
     }
     let mut notes = Notes::default();
     if dom.cut {
-        notes.push("the page is nested too deep or has too many elements; some tags are passed over or the end is missing");
+        notes.push(
+            "the page is nested too deep or has too many elements; some tags are passed over or the end is missing",
+        );
     }
     let title = title(&dom);
     let mut found = main_text(&dom, options, marks::Strictness::Names, title.as_deref());
@@ -111,7 +114,8 @@ fn main_text(dom: &Dom, options: &WebOptions, strictness: marks::Strictness, tit
 fn language(dom: &Dom) -> Option<String> {
     let html = (0..dom.nodes.len().min(1000)).find(|&id| dom.name(id) == "html")?;
     let tag = dom.element(html)?.attribute("lang")?.trim();
-    let fits = !tag.is_empty() && tag.len() <= 35 && tag.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
+    let fits =
+        !tag.is_empty() && tag.len() <= 35 && tag.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
     fits.then(|| tag.replace('_', "-"))
 }
 

@@ -44,10 +44,15 @@ pub(crate) fn is_blank(c: char) -> bool {
     c.is_whitespace() || matches!(c, '\u{200B}' | '\u{FEFF}' | '\u{2060}')
 }
 
+/// So many quotes, brackets and spaces may stand behind the mark that ends a sentence. Texts are asked about at each of
+/// their spaces, and one of nothing but such marks must not be searched to its start each time.
+const CLOSERS: usize = 32;
+
 /// Whether a sentence may end with this text: a mark of its end, with closing quotes and brackets behind it.
 pub(crate) fn ends_sentence(text: &str) -> bool {
     let closers = ['"', '\'', '”', '’', '»', ')', ']', '」', '』', '）', '*', '_'];
-    let core = text.trim_end_matches(|c: char| is_blank(c) || closers.contains(&c));
+    let last = text.char_indices().rev().take(CLOSERS).find(|(_, c)| !is_blank(*c) && !closers.contains(c));
+    let core = last.map_or("", |(at, c)| &text[..at + c.len_utf8()]);
     match core.chars().next_back() {
         Some('.') => !ends_with_abbreviation(core),
         Some(last) => matches!(last, '!' | '?' | '…' | '。' | '！' | '？' | '؟' | '।' | '۔' | '‽' | '.'),
@@ -57,8 +62,8 @@ pub(crate) fn ends_sentence(text: &str) -> bool {
 
 /// Words that are written with a full stop within a sentence.
 const ABBREVIATIONS: [&str; 22] = [
-    "mr", "mrs", "ms", "dr", "prof", "st", "vs", "etc", "e.g", "i.e", "cf", "fig", "no", "jr", "sr", "gen", "sen", "rep",
-    "approx", "inc", "dept", "u.s",
+    "mr", "mrs", "ms", "dr", "prof", "st", "vs", "etc", "e.g", "i.e", "cf", "fig", "no", "jr", "sr", "gen", "sen",
+    "rep", "approx", "inc", "dept", "u.s",
 ];
 
 fn ends_with_abbreviation(text: &str) -> bool {

@@ -12,7 +12,10 @@ fn rolling_captions_are_said_once() {
     let talks = common::talks::rolling(&assets.join("datasets/3b1b"));
     assert_eq!(talks.len(), 6);
     for talk in talks {
-        println!("{}: {} words, {} before, {} wrong, {:.2} s", talk.name, talk.words, talk.words_before, talk.wrong, talk.latest_secs);
+        println!(
+            "{}: {} words, {} before, {} wrong, {:.2} s",
+            talk.name, talk.words, talk.words_before, talk.wrong, talk.latest_secs
+        );
         assert!(talk.words_before > talk.words * 3 / 2, "{} does not roll", talk.name);
         assert_eq!(talk.wrong, 0, "{}", talk.name);
     }
@@ -74,7 +77,14 @@ fn files_of_all_formats() {
 
 #[test]
 fn what_is_no_captions_is_an_error_with_a_hint() {
-    for name in ["empty.vtt", "invalid.vtt", "invalid_format1.srt", "invalid_format2.srt", "invalid_format3.srt", "invalid_format.sbv"] {
+    for name in [
+        "empty.vtt",
+        "invalid.vtt",
+        "invalid_format1.srt",
+        "invalid_format2.srt",
+        "invalid_format3.srt",
+        "invalid_format.sbv",
+    ] {
         let Some(read) = read(name) else { return };
         let error = read.expect_err(name);
         assert!(error.hint().is_some(), "{name}: {error}");
@@ -107,7 +117,12 @@ fn voices_and_times_stay_with_the_words() {
         .collect();
     assert_eq!(
         said,
-        [("Ann", 1.0, 2.0, "We go"), ("Bob", 1.0, 2.0, "No."), ("Bob", 2.0, 4.0, "Not now."), ("Bob", 3.0, 4.0, "Later.")]
+        [
+            ("Ann", 1.0, 2.0, "We go"),
+            ("Bob", 1.0, 2.0, "No."),
+            ("Bob", 2.0, 4.0, "Not now."),
+            ("Bob", 3.0, 4.0, "Later.")
+        ]
     );
     assert_eq!(document.segments[2].lines, Some((7, 11)));
 }

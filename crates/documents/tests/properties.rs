@@ -9,11 +9,75 @@ use proptest::prelude::*;
 
 /// Pieces that files are made of.
 const PIECES: &[&str] = &[
-    "WEBVTT", "\n", "\n\n", "\r\n", " ", "00:00:01.000", " --> ", "00:00:02,500", "0:00:01.000,0:00:02.000", "1", "<v Ann>", "</v>",
-    "<c>", "<00:00:01.100>", "<", ">", "&amp;", "&", "NOTE x", "STYLE", "REGION", "id:fred", "region:fred", "[Music]", "(", "[", "♪",
-    ">> ", "- ", "ANN: ", "hello", "hello world.", "日本語。", "é", "\u{AD}", "-", "\u{C}", "# ", "> ", "* ", "```", "|", "| a |", "---",
-    "<div>", "</div>", "<p>", "</p>", "<table>", "<tr>", "<td>", "</table>", "<a href=x>", "</a>", "<li>", "<ul>", "<pre>", "<br>",
-    "<script>", "</script>", "<!--", "<h1>", "<article class=comment>", "{\\an8}", "\0", "\u{FEFF}", "\u{202E}", "- \n", "\t",
+    "WEBVTT",
+    "\n",
+    "\n\n",
+    "\r\n",
+    " ",
+    "00:00:01.000",
+    " --> ",
+    "00:00:02,500",
+    "0:00:01.000,0:00:02.000",
+    "1",
+    "<v Ann>",
+    "</v>",
+    "<c>",
+    "<00:00:01.100>",
+    "<",
+    ">",
+    "&amp;",
+    "&",
+    "NOTE x",
+    "STYLE",
+    "REGION",
+    "id:fred",
+    "region:fred",
+    "[Music]",
+    "(",
+    "[",
+    "♪",
+    ">> ",
+    "- ",
+    "ANN: ",
+    "hello",
+    "hello world.",
+    "日本語。",
+    "é",
+    "\u{AD}",
+    "-",
+    "\u{C}",
+    "# ",
+    "> ",
+    "* ",
+    "```",
+    "|",
+    "| a |",
+    "---",
+    "<div>",
+    "</div>",
+    "<p>",
+    "</p>",
+    "<table>",
+    "<tr>",
+    "<td>",
+    "</table>",
+    "<a href=x>",
+    "</a>",
+    "<li>",
+    "<ul>",
+    "<pre>",
+    "<br>",
+    "<script>",
+    "</script>",
+    "<!--",
+    "<h1>",
+    "<article class=comment>",
+    "{\\an8}",
+    "\0",
+    "\u{FEFF}",
+    "\u{202E}",
+    "- \n",
+    "\t",
 ];
 
 fn file() -> impl Strategy<Value = String> {
@@ -109,14 +173,44 @@ proptest! {
 /// Texts that are nothing but one piece, or a few, again and again.
 #[test]
 fn hostile_texts_take_no_time() {
-    const BYTES: usize = 1_000_000;
+    const BYTES: usize = 300_000;
     let mut slow = Vec::new();
     let repeated: Vec<&str> = PIECES
         .iter()
         .copied()
-        .chain(["a", "a ", "ab\n", "<b><p>", "<a><b><i>", "<table><td>", "</p>", "![", "[a](", "**a", "`", "_a_*", "1. ", "&#x", "<p>x", "a-\nb", "-->\n",
-            "\n\n00:00.000 --> 00:01.000\nx\n", "\nREGION\nid:a\n\n", "<i", "{\\", "[x", "A: ", "x.\n", "<li><ul>", "<td><table>", "<dd><dl>", "\u{C}a\n", "<br>a",
-            "<a href=x>a</a> ", "1\n00:00:01,000 --> 00:00:02,000\na\n\n"])
+        .chain([
+            "a",
+            "a ",
+            "ab\n",
+            "<b><p>",
+            "<a><b><i>",
+            "<table><td>",
+            "</p>",
+            "![",
+            "[a](",
+            "**a",
+            "`",
+            "_a_*",
+            "1. ",
+            "&#x",
+            "<p>x",
+            "a-\nb",
+            "-->\n",
+            "\n\n00:00.000 --> 00:01.000\nx\n",
+            "\nREGION\nid:a\n\n",
+            "<i",
+            "{\\",
+            "[x",
+            "A: ",
+            "x.\n",
+            "<li><ul>",
+            "<td><table>",
+            "<dd><dl>",
+            "\u{C}a\n",
+            "<br>a",
+            "<a href=x>a</a> ",
+            "1\n00:00:01,000 --> 00:00:02,000\na\n\n",
+        ])
         .collect();
     for piece in repeated {
         let text = piece.repeat(BYTES / piece.len());
@@ -124,8 +218,16 @@ fn hostile_texts_take_no_time() {
         let start = Instant::now();
         for (name, read) in [
             ("captions", Box::new(|| drop(captions::parse(&text, &options[3]))) as Box<dyn Fn()>),
-            ("webvtt", Box::new(|| drop(captions::parse_webvtt(&format!("WEBVTT\n\n00:00.000 --> 00:01.000\n{text}"), &options[5])))),
-            ("srt", Box::new(|| drop(captions::parse_srt(&format!("00:00:00,000 --> 00:00:01,000\n{text}"), &options[5])))),
+            (
+                "webvtt",
+                Box::new(|| {
+                    drop(captions::parse_webvtt(&format!("WEBVTT\n\n00:00.000 --> 00:01.000\n{text}"), &options[5]))
+                }),
+            ),
+            (
+                "srt",
+                Box::new(|| drop(captions::parse_srt(&format!("00:00:00,000 --> 00:00:01,000\n{text}"), &options[5]))),
+            ),
             ("web", Box::new(|| drop(web::extract(&format!("<p>{text}"), &WebOptions::default())))),
             ("text", Box::new(|| drop(plain::parse_text(&text, &TextOptions::default())))),
             ("markdown", Box::new(|| drop(plain::parse_markdown(&text, &TextOptions::default())))),
@@ -139,4 +241,29 @@ fn hostile_texts_take_no_time() {
         }
     }
     assert!(slow.is_empty(), "{slow:#?}");
+}
+
+/// One line of ten megabytes, with and without spaces, and a file of many lines.
+#[test]
+fn long_lines_take_no_time() {
+    const BYTES: usize = 10_000_000;
+    let options = caption_options()[5];
+    for piece in ["a", "word ", "<b>x</b> ", "A sentence. ", "a line\n"] {
+        let text = piece.repeat(BYTES / piece.len());
+        let start = Instant::now();
+        let cue =
+            captions::parse_webvtt(&format!("WEBVTT\n\n00:00.000 --> 00:01.000\n{text}"), &options).expect("captions");
+        assert!(!cue.segments.is_empty());
+        let cue = captions::parse_srt(&format!("00:00:00,000 --> 00:00:01,000\n{text}"), &options).expect("captions");
+        assert!(!cue.segments.is_empty());
+        let page = web::extract(&format!("<p>{text}"), &WebOptions::default()).expect("a page");
+        // A page of more elements than the limit ends there, and says so.
+        let whole = page.text().len() * 10 > BYTES * 9;
+        assert!(whole != piece.contains('<'), "{piece:?}: {} bytes of the page", page.text().len());
+        assert_eq!(page.notes.is_empty(), whole, "{piece:?}: {:?}", page.notes);
+        assert!(!plain::parse_text(&text, &TextOptions::default()).segments.is_empty());
+        assert!(!plain::parse_markdown(&text, &TextOptions::default()).segments.is_empty());
+        let took = start.elapsed();
+        assert!(took < Duration::from_secs(60), "{piece:?}: {took:?}");
+    }
 }

@@ -13,7 +13,13 @@ fn main_texts_of_pages() {
     let show = std::env::var("ATTUNE_SHOW_PAGES").is_ok();
     for (index, page) in pages.iter().enumerate() {
         if show {
-            println!("{index} {} {:.3?} {:.3?} {}", &page.name[..6], page.precision.unwrap_or(0.0), page.recall.unwrap_or(0.0), page.found.len());
+            println!(
+                "{index} {} {:.3?} {:.3?} {}",
+                &page.name[..6],
+                page.precision.unwrap_or(0.0),
+                page.recall.unwrap_or(0.0),
+                page.found.len()
+            );
         }
     }
     for (name, pages) in [("all", &pages[..]), ("first", first), ("second", second)] {

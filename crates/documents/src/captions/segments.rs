@@ -28,7 +28,8 @@ fn continues(before: &Piece, next: &Piece, pause_secs: f64) -> bool {
         (None, None) => false,
         _ => true,
     };
-    !pause && !(next.turn && next.speaker.is_none()) && before.speaker == next.speaker
+    let unknown_turn = next.turn && next.speaker.is_none();
+    !pause && !unknown_turn && before.speaker == next.speaker
 }
 
 /// A sentence, and the pieces it is in.
@@ -80,6 +81,9 @@ fn paragraphs(sentences: Vec<Sentence>, longest_bytes: usize) -> Vec<Sentence> {
     paragraphs
 }
 
+/// So many marks may stand in front of the first letter of a sentence.
+const MARKS: usize = 16;
+
 /// The sentences of a piece, and whether each has ended; the last may go on in the next piece.
 fn parts(text: &str) -> Vec<(&str, bool)> {
     let mut parts = Vec::new();
@@ -91,7 +95,9 @@ fn parts(text: &str) -> Vec<(&str, bool)> {
         let boundary = if east_asian {
             !matches!(marks.peek(), Some((_, '。' | '！' | '？' | '」' | '』' | '”' | '）')))
         } else if c == ' ' {
-            let next = text[end..].trim_start_matches(['"', '“', '‘', '\'', '(', '[', '«', '¿', '¡', '-', ' ']).chars().next();
+            let opens = |c: &char| matches!(c, '"' | '“' | '‘' | '\'' | '(' | '[' | '«' | '¿' | '¡' | '-' | ' ');
+            // Of a row of such marks a few are looked at, or a text of nothing else would take for ever.
+            let next = text[end..].chars().take(MARKS).find(|c| !opens(c));
             // A small letter goes on with a sentence, whatever stands before it.
             next.is_some_and(|next| !next.is_lowercase()) && words::ends_sentence(&text[start..at])
         } else {
@@ -142,8 +148,11 @@ mod tests {
     #[test]
     fn sentences_have_the_times_of_their_cues() {
         let pieces = vec![piece(0.0, "It is late. We"), piece(1.0, "have to"), piece(2.0, "go. Now")];
-        let expected =
-            [(0.0, 1.0, "It is late.".to_owned()), (0.0, 3.0, "We have to go.".to_owned()), (2.0, 3.0, "Now".to_owned())];
+        let expected = [
+            (0.0, 1.0, "It is late.".to_owned()),
+            (0.0, 3.0, "We have to go.".to_owned()),
+            (2.0, 3.0, "Now".to_owned()),
+        ];
         assert_eq!(merged(pieces.clone(), Merge::Sentences, 600), expected);
         assert_eq!(merged(pieces, Merge::Paragraphs, 600), [(0.0, 3.0, "It is late. We have to go. Now".to_owned())]);
     }
@@ -161,6 +170,9 @@ mod tests {
     #[test]
     fn sentences_of_east_asia() {
         assert_eq!(parts("これは一。これは二！終").len(), 3);
-        assert_eq!(parts("Mr. Smith paid 3.50 p. m. e.g. here. Then"), [("Mr. Smith paid 3.50 p. m. e.g. here.", true), ("Then", false)]);
+        assert_eq!(
+            parts("Mr. Smith paid 3.50 p. m. e.g. here. Then"),
+            [("Mr. Smith paid 3.50 p. m. e.g. here.", true), ("Then", false)]
+        );
     }
 }

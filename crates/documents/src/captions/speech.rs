@@ -44,7 +44,10 @@ impl Maker<'_> {
             piece.times = cue.times;
             piece.source = cue.source;
             match self.pieces.get_mut(from..).and_then(|pieces| pieces.last_mut()) {
-                Some(last) if !piece.turn && (last.speaker == piece.speaker || line.voice.is_none() && piece.speaker.is_none()) => {
+                Some(last)
+                    if !piece.turn
+                        && (last.speaker == piece.speaker || line.voice.is_none() && piece.speaker.is_none()) =>
+                {
                     words::join(&mut last.text, &piece.text);
                 }
                 _ => self.pieces.push(piece),
@@ -144,8 +147,30 @@ struct Names {
 
 /// Words in front of a colon that name no speaker.
 const NO_NAMES: [&str; 24] = [
-    "note", "warning", "example", "tip", "caution", "important", "hint", "step", "part", "chapter", "section", "translation",
-    "translator", "subtitles", "subtitle", "captions", "http", "https", "www", "time", "date", "to", "from", "re",
+    "note",
+    "warning",
+    "example",
+    "tip",
+    "caution",
+    "important",
+    "hint",
+    "step",
+    "part",
+    "chapter",
+    "section",
+    "translation",
+    "translator",
+    "subtitles",
+    "subtitle",
+    "captions",
+    "http",
+    "https",
+    "www",
+    "time",
+    "date",
+    "to",
+    "from",
+    "re",
 ];
 
 /// How often a label in mixed case has to come to be a name.
@@ -235,9 +260,32 @@ fn kind(name: &str) -> LabelKind {
 
 /// Words that are notes of sounds wherever they stand in brackets.
 const SOUND_WORDS: [&str; 26] = [
-    "music", "applause", "laughter", "laughs", "laughing", "cheering", "cheers", "inaudible", "crosstalk", "silence", "sighs",
-    "coughs", "coughing", "gasps", "crying", "screaming", "unintelligible", "foreign", "noise", "clapping", "chuckles",
-    "chuckling", "audience", "singing", "sniffs", "groans",
+    "music",
+    "applause",
+    "laughter",
+    "laughs",
+    "laughing",
+    "cheering",
+    "cheers",
+    "inaudible",
+    "crosstalk",
+    "silence",
+    "sighs",
+    "coughs",
+    "coughing",
+    "gasps",
+    "crying",
+    "screaming",
+    "unintelligible",
+    "foreign",
+    "noise",
+    "clapping",
+    "chuckles",
+    "chuckling",
+    "audience",
+    "singing",
+    "sniffs",
+    "groans",
 ];
 
 /// Takes notes of sounds out of a text and counts them.
@@ -301,7 +349,8 @@ fn is_sound(inside: &str, open: char, whole: bool, at_start: bool) -> bool {
     if letters().next().is_none() {
         return inside.contains(['♪', '♫', '♬']) || inside.trim() == "__";
     }
-    let known = inside.split(|c: char| !c.is_alphabetic()).any(|word| SOUND_WORDS.contains(&word.to_lowercase().as_str()));
+    let known =
+        inside.split(|c: char| !c.is_alphabetic()).any(|word| SOUND_WORDS.contains(&word.to_lowercase().as_str()));
     if known && inside.split_whitespace().count() <= 5 {
         return true;
     }
@@ -338,7 +387,13 @@ mod tests {
     fn capitals_are_names() {
         assert_eq!(
             said(&["JOHN: Hello\nthere.\nDR. SMITH: Hi.", "NOTE: no name", "He said: no", "[SPEAKER_01]: Yes"]),
-            [by("JOHN", "Hello there."), by("DR. SMITH", "Hi."), unknown("NOTE: no name"), unknown("He said: no"), by("SPEAKER_01", "Yes")]
+            [
+                by("JOHN", "Hello there."),
+                by("DR. SMITH", "Hi."),
+                unknown("NOTE: no name"),
+                unknown("He said: no"),
+                by("SPEAKER_01", "Yes")
+            ]
         );
     }
 
@@ -369,7 +424,10 @@ mod tests {
     #[test]
     fn dashes_are_turns() {
         assert_eq!(said(&["-Who?\n-Me."]), [unknown("Who?"), unknown("Me.")]);
-        assert_eq!(said(&["- Hello.", "-5 degrees", "--and on"]), [unknown("Hello."), unknown("-5 degrees"), unknown("--and on")]);
+        assert_eq!(
+            said(&["- Hello.", "-5 degrees", "--and on"]),
+            [unknown("Hello."), unknown("-5 degrees"), unknown("--and on")]
+        );
     }
 
     #[test]

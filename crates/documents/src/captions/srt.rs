@@ -1,7 +1,7 @@
 //! SubRip. There is no specification; files number their cues, write times with a comma, and end a cue at an empty line.
 
-use super::webvtt::{number, seconds_of};
 use super::RawCue;
+use super::webvtt::{number, seconds_of};
 use crate::document::Notes;
 use crate::entities;
 
@@ -20,7 +20,8 @@ pub(super) fn parse(text: &str, notes: &mut Notes) -> Vec<RawCue> {
         let numbered = is_number(line) && lines.get(index + 1).is_some_and(|next| next.contains("-->"));
         // A number with its times begins a cue, whatever is before it; a number without times only behind an empty line.
         let at = if numbered { index + 1 } else { index };
-        let stray = block_start && !numbered && is_number(line) && open && lines.get(index + 1).is_some_and(|l| !l.is_empty());
+        let stray =
+            block_start && !numbered && is_number(line) && open && lines.get(index + 1).is_some_and(|l| !l.is_empty());
         if lines[at].contains("-->") && (numbered || times(lines[at]).is_some() || block_start) {
             finish(&mut cues, &mut body, index);
             let times = times(lines[at]);
@@ -57,7 +58,8 @@ pub(super) fn parse(text: &str, notes: &mut Notes) -> Vec<RawCue> {
 fn finish(cues: &mut [RawCue], body: &mut String, end: usize) {
     if let Some(cue) = cues.last_mut() {
         let used = body.trim_end();
-        cue.source.1 = (cue.source.0 + used.split('\n').filter(|_| !used.is_empty()).count()).min(end.max(cue.source.0));
+        cue.source.1 =
+            (cue.source.0 + used.split('\n').filter(|_| !used.is_empty()).count()).min(end.max(cue.source.0));
         cue.push_lines(&without_tags(used));
     }
     body.clear();
@@ -137,7 +139,8 @@ fn tag(inside: &str) -> Option<(usize, &'static str)> {
         return None;
     }
     let name = inside[..end].trim_start_matches('/');
-    let name = name.split(|c: char| c.is_ascii_whitespace() || matches!(c, '.' | '=' | '/')).next()?.to_ascii_lowercase();
+    let name =
+        name.split(|c: char| c.is_ascii_whitespace() || matches!(c, '.' | '=' | '/')).next()?.to_ascii_lowercase();
     if name == "br" {
         return Some((end + 1, "\n"));
     }
@@ -157,7 +160,10 @@ fn style_override(inside: &str) -> Option<(usize, &'static str)> {
 mod tests {
     use super::*;
 
-    fn texts(file: &str) -> (Vec<(Option<(f64, f64)>, String)>, Vec<String>) {
+    /// The times of a cue and its text.
+    type Read = (Option<(f64, f64)>, String);
+
+    fn texts(file: &str) -> (Vec<Read>, Vec<String>) {
         let mut notes = Notes::default();
         let cues = parse(file, &mut notes);
         let texts = cues
@@ -176,19 +182,14 @@ mod tests {
             "\u{FEFF}1\r\n00:00:01,000 --> 00:00:02,500 X1:1 Y1:2\r\n<i>Hello</i>\r\n{\\an8}x < y\r\n\r\n2\r\n\
              1:02:03.4 --> 1:02:04,5\r\nA &amp; B\r\n",
         );
-        assert_eq!(
-            cues,
-            [
-                (Some((1.0, 2.5)), "Hello|x < y".to_owned()),
-                (Some((3723.4, 3724.5)), "A & B".to_owned())
-            ]
-        );
+        assert_eq!(cues, [(Some((1.0, 2.5)), "Hello|x < y".to_owned()), (Some((3723.4, 3724.5)), "A & B".to_owned())]);
         assert!(notes.is_empty());
     }
 
     #[test]
     fn an_empty_line_inside_a_cue_loses_nothing() {
-        let (cues, _) = texts("1\n00:00:01,000 --> 00:00:02,000\none\n\ntwo\n\n2\n00:00:02,000 --> 00:00:03,000\nthree\n");
+        let (cues, _) =
+            texts("1\n00:00:01,000 --> 00:00:02,000\none\n\ntwo\n\n2\n00:00:02,000 --> 00:00:03,000\nthree\n");
         assert_eq!(cues[0].1, "one|two");
         assert_eq!(cues[1].1, "three");
     }
@@ -207,7 +208,9 @@ mod tests {
 
     #[test]
     fn cues_without_numbers_or_empty_lines() {
-        let (cues, _) = texts("00:00:01,000 --> 00:00:02,000\none\n00:00:02,000 --> 00:00:03,000\ntwo 2\n3\n00:00:03,000 --> 00:00:04,000\nthree");
+        let (cues, _) = texts(
+            "00:00:01,000 --> 00:00:02,000\none\n00:00:02,000 --> 00:00:03,000\ntwo 2\n3\n00:00:03,000 --> 00:00:04,000\nthree",
+        );
         let texts: Vec<&str> = cues.iter().map(|(_, text)| text.as_str()).collect();
         assert_eq!(texts, ["one", "two 2", "three"]);
     }

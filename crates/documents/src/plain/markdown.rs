@@ -138,7 +138,7 @@ impl Reader {
                 self.table = true;
             }
             Tag::Image { .. } => self.images += 1,
-            Tag::MetadataBlock(MetadataBlockKind::YamlStyle | MetadataBlockKind::PlusesStyle) => {},
+            Tag::MetadataBlock(MetadataBlockKind::YamlStyle | MetadataBlockKind::PlusesStyle) => {}
             _ => {}
         }
     }
@@ -216,7 +216,9 @@ impl Reader {
                 self.first_heading = Some(words::shortened(&text, 300));
             }
         }
-        let lines = range.map(|range| (self.lines.number(range.start), self.lines.number(range.end.saturating_sub(1).max(range.start))));
+        let lines = range.map(|range| {
+            (self.lines.number(range.start), self.lines.number(range.end.saturating_sub(1).max(range.start)))
+        });
         self.segments.push(Segment { kind, lines, section: self.section.clone(), text, ..Segment::default() });
     }
 

@@ -67,9 +67,11 @@ fn is_page_number(line: &str) -> bool {
     let lower = core.to_lowercase();
     let number = |word: &str| {
         let digits = word.len() <= 4 && word.bytes().all(|b| b.is_ascii_digit());
-        !word.is_empty() && (digits || (word.len() <= 7 && word.bytes().all(|b| matches!(b, b'i' | b'v' | b'x' | b'l' | b'c'))))
+        !word.is_empty()
+            && (digits || (word.len() <= 7 && word.bytes().all(|b| matches!(b, b'i' | b'v' | b'x' | b'l' | b'c'))))
     };
-    let words: Vec<&str> = lower.split(|c: char| c.is_whitespace() || c == '/').filter(|word| !word.is_empty()).collect();
+    let words: Vec<&str> =
+        lower.split(|c: char| c.is_whitespace() || c == '/').filter(|word| !word.is_empty()).collect();
     match words[..] {
         [only] => number(only),
         ["page" | "p." | "p" | "seite", one] => number(one),

@@ -190,7 +190,8 @@ impl Reader<'_> {
             return words::join(text, line);
         }
         let is_part = |c: char| c.is_alphanumeric() || c == '-' || c == '\'' || c == '’';
-        let head_at = front.char_indices().rev().take_while(|&(_, c)| is_part(c)).last().map_or(front.len(), |(at, _)| at);
+        let head_at =
+            front.char_indices().rev().take_while(|&(_, c)| is_part(c)).last().map_or(front.len(), |(at, _)| at);
         let head = front[head_at..].to_lowercase();
         let tail_end = line.find(|c: char| !is_part(c)).unwrap_or(line.len());
         let tail = line[..tail_end].to_lowercase();

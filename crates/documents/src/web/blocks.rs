@@ -158,8 +158,12 @@ impl Walk<'_> {
                 continue;
             }
             if self.dom.name(id) == "tr" {
-                let cells = self.dom.children(id).filter(|&cell| matches!(self.dom.name(cell), "td" | "th") && !self.marks.out[cell]);
-                let cells: Vec<String> = cells.map(|cell| self.dom.text_where(cell, |id| !self.marks.out[id])).collect();
+                let cells = self
+                    .dom
+                    .children(id)
+                    .filter(|&cell| matches!(self.dom.name(cell), "td" | "th") && !self.marks.out[cell]);
+                let cells: Vec<String> =
+                    cells.map(|cell| self.dom.text_where(cell, |id| !self.marks.out[id])).collect();
                 if cells.iter().any(|cell| !cell.is_empty()) {
                     rows.push_str(cells.join(" | ").trim());
                     rows.push('\n');
@@ -224,7 +228,9 @@ fn is_data(dom: &Dom, table: Id) -> bool {
             match dom.name(child) {
                 "tr" => {
                     rows += 1;
-                    wide += usize::from(dom.children(child).filter(|&cell| matches!(dom.name(cell), "td" | "th")).count() >= 2);
+                    wide += usize::from(
+                        dom.children(child).filter(|&cell| matches!(dom.name(cell), "td" | "th")).count() >= 2,
+                    );
                     open.push(child);
                 }
                 "tbody" | "thead" | "tfoot" | "td" | "th" => open.push(child),
@@ -317,10 +323,43 @@ fn is_link_item(block: &Block) -> bool {
 
 /// What buttons and marks say that some pages write as text.
 const LABELS: &[&str] = &[
-    "advert", "advertisement", "ad", "ads", "sponsored", "caption", "close", "share", "share this", "share this article", "tweet",
-    "email", "print", "comment", "comments", "loading", "read more", "subscribe", "sign up", "menu", "related", "related articles",
-    "related stories", "story continues below advertisement", "continue reading", "advertisement continue reading the main story",
-    "play video", "watch video", "photo", "image", "next", "previous", "anzeige", "werbung", "publicité", "publicidad", "реклама",
+    "advert",
+    "advertisement",
+    "ad",
+    "ads",
+    "sponsored",
+    "caption",
+    "close",
+    "share",
+    "share this",
+    "share this article",
+    "tweet",
+    "email",
+    "print",
+    "comment",
+    "comments",
+    "loading",
+    "read more",
+    "subscribe",
+    "sign up",
+    "menu",
+    "related",
+    "related articles",
+    "related stories",
+    "story continues below advertisement",
+    "continue reading",
+    "advertisement continue reading the main story",
+    "play video",
+    "watch video",
+    "photo",
+    "image",
+    "next",
+    "previous",
+    "anzeige",
+    "werbung",
+    "publicité",
+    "publicidad",
+    "реклама",
 ];
 
 fn is_heading(block: &Block) -> bool {
@@ -332,7 +371,9 @@ fn is_solid(block: &Block) -> bool {
     match block.kind {
         SegmentKind::Heading(_) => false,
         SegmentKind::Code | SegmentKind::Table => true,
-        _ => block.text.chars().count() >= 100 || (block.text.chars().count() >= 25 && words::ends_sentence(&block.text)),
+        _ => {
+            block.text.chars().count() >= 100 || (block.text.chars().count() >= 25 && words::ends_sentence(&block.text))
+        }
     }
 }
 

@@ -45,8 +45,21 @@ impl Element {
 
 /// Attributes that are kept.
 const ATTRIBUTES: [&str; 15] = [
-    "role", "itemprop", "itemtype", "hidden", "style", "aria-hidden", "aria-label", "href", "lang", "property", "name", "content",
-    "type", "data-component", "rel",
+    "role",
+    "itemprop",
+    "itemtype",
+    "hidden",
+    "style",
+    "aria-hidden",
+    "aria-label",
+    "href",
+    "lang",
+    "property",
+    "name",
+    "content",
+    "type",
+    "data-component",
+    "rel",
 ];
 
 #[derive(Debug)]
@@ -111,18 +124,79 @@ impl Dom {
 pub(super) fn is_block(name: &str) -> bool {
     matches!(
         name,
-        "address" | "article" | "aside" | "blockquote" | "body" | "center" | "dd" | "details" | "dialog" | "dir" | "div" | "dl"
-            | "dt" | "fieldset" | "figcaption" | "figure" | "footer" | "form" | "h1" | "h2" | "h3" | "h4" | "h5" | "h6" | "header"
-            | "hgroup" | "hr" | "html" | "legend" | "li" | "main" | "menu" | "nav" | "ol" | "option" | "p" | "pre" | "search"
-            | "section" | "summary" | "table" | "tbody" | "td" | "tfoot" | "th" | "thead" | "tr" | "ul" | "#root"
+        "address"
+            | "article"
+            | "aside"
+            | "blockquote"
+            | "body"
+            | "center"
+            | "dd"
+            | "details"
+            | "dialog"
+            | "dir"
+            | "div"
+            | "dl"
+            | "dt"
+            | "fieldset"
+            | "figcaption"
+            | "figure"
+            | "footer"
+            | "form"
+            | "h1"
+            | "h2"
+            | "h3"
+            | "h4"
+            | "h5"
+            | "h6"
+            | "header"
+            | "hgroup"
+            | "hr"
+            | "html"
+            | "legend"
+            | "li"
+            | "main"
+            | "menu"
+            | "nav"
+            | "ol"
+            | "option"
+            | "p"
+            | "pre"
+            | "search"
+            | "section"
+            | "summary"
+            | "table"
+            | "tbody"
+            | "td"
+            | "tfoot"
+            | "th"
+            | "thead"
+            | "tr"
+            | "ul"
+            | "#root"
     )
 }
 
 fn is_void(name: &str) -> bool {
     matches!(
         name,
-        "area" | "base" | "br" | "col" | "embed" | "hr" | "img" | "input" | "link" | "meta" | "param" | "source" | "track" | "wbr"
-            | "keygen" | "frame" | "basefont" | "bgsound"
+        "area"
+            | "base"
+            | "br"
+            | "col"
+            | "embed"
+            | "hr"
+            | "img"
+            | "input"
+            | "link"
+            | "meta"
+            | "param"
+            | "source"
+            | "track"
+            | "wbr"
+            | "keygen"
+            | "frame"
+            | "basefont"
+            | "bgsound"
     )
 }
 
@@ -130,7 +204,18 @@ fn is_void(name: &str) -> bool {
 fn belongs_in_head(name: &str) -> bool {
     matches!(
         name,
-        "meta" | "title" | "link" | "script" | "style" | "base" | "noscript" | "template" | "basefont" | "bgsound" | "html" | "head"
+        "meta"
+            | "title"
+            | "link"
+            | "script"
+            | "style"
+            | "base"
+            | "noscript"
+            | "template"
+            | "basefont"
+            | "bgsound"
+            | "html"
+            | "head"
     )
 }
 
@@ -147,7 +232,9 @@ fn closes(name: &str) -> (&'static [&'static str], &'static [&'static str]) {
         "option" | "optgroup" => (&["option"], &["select"]),
         "td" | "th" => (&["td", "th"], &["tr", "table"]),
         "tr" => (&["tr", "td", "th", "caption", "colgroup"], &["table"]),
-        "tbody" | "thead" | "tfoot" => (&["tbody", "thead", "tfoot", "tr", "td", "th", "caption", "colgroup"], &["table"]),
+        "tbody" | "thead" | "tfoot" => {
+            (&["tbody", "thead", "tfoot", "tr", "td", "th", "caption", "colgroup"], &["table"])
+        }
         "a" => (&["a"], &["div", "section", "article", "li", "p"]),
         "rt" | "rp" => (&["rt", "rp"], &["ruby"]),
         _ => (&[], &[]),
@@ -251,7 +338,8 @@ impl Builder {
             return;
         }
         let id = self.append(Content::Element(element));
-        let foreign = tag.self_closing && matches!(name.as_str(), "svg" | "path" | "use" | "g" | "circle" | "rect" | "image");
+        let foreign =
+            tag.self_closing && matches!(name.as_str(), "svg" | "path" | "use" | "g" | "circle" | "rect" | "image");
         if !is_void(&name) && !foreign {
             self.open.push(id);
         }

@@ -35,7 +35,8 @@ struct Own {
 impl Marks {
     pub(super) fn of(dom: &Dom, strictness: Strictness, options: &WebOptions) -> Self {
         let count = dom.nodes.len();
-        let mut marks = Self { out: vec![false; count], text: vec![0; count], links: vec![0; count], prose: vec![0; count] };
+        let mut marks =
+            Self { out: vec![false; count], text: vec![0; count], links: vec![0; count], prose: vec![0; count] };
         for id in 0..count {
             if let Content::Element(element) = &dom.nodes[id].content {
                 marks.out[id] = by_kind(element, options);
@@ -114,7 +115,8 @@ impl Marks {
         while block != ROOT && !is_block(dom.name(block)) {
             block = dom.nodes[block].parent;
         }
-        matches!(dom.name(block), "p" | "li" | "blockquote" | "td" | "dd" | "figcaption") && self.text[id] * 2 < self.text[block]
+        matches!(dom.name(block), "p" | "li" | "blockquote" | "td" | "dd" | "figcaption")
+            && self.text[id] * 2 < self.text[block]
     }
 
     /// Whether the names of an element say that it is boilerplate.
@@ -156,7 +158,10 @@ fn has_prose(marks: &Marks, id: Id) -> bool {
 /// How much of the text of a block counts as prose.
 fn prose(text: usize, links: usize, name: &str) -> usize {
     let short = if matches!(name, "p" | "blockquote" | "pre") { 25 } else { 60 };
-    if text < short || links * 2 > text || matches!(name, "h1" | "h2" | "h3" | "h4" | "h5" | "h6" | "address" | "option" | "legend") {
+    if text < short
+        || links * 2 > text
+        || matches!(name, "h1" | "h2" | "h3" | "h4" | "h5" | "h6" | "address" | "option" | "legend")
+    {
         return 0;
     }
     let unlinked = text - links;
@@ -178,9 +183,39 @@ fn visible(text: &str) -> usize {
 fn by_kind(element: &Element, options: &WebOptions) -> bool {
     let kind = matches!(
         element.name.as_str(),
-        "head" | "script" | "style" | "noscript" | "template" | "iframe" | "frame" | "frameset" | "object" | "embed" | "applet"
-            | "svg" | "math" | "canvas" | "video" | "audio" | "map" | "button" | "input" | "select" | "textarea" | "label"
-            | "datalist" | "progress" | "nav" | "menu" | "aside" | "dialog" | "search" | "rp" | "rt" | "noframes" | "noembed"
+        "head"
+            | "script"
+            | "style"
+            | "noscript"
+            | "template"
+            | "iframe"
+            | "frame"
+            | "frameset"
+            | "object"
+            | "embed"
+            | "applet"
+            | "svg"
+            | "math"
+            | "canvas"
+            | "video"
+            | "audio"
+            | "map"
+            | "button"
+            | "input"
+            | "select"
+            | "textarea"
+            | "label"
+            | "datalist"
+            | "progress"
+            | "nav"
+            | "menu"
+            | "aside"
+            | "dialog"
+            | "search"
+            | "rp"
+            | "rt"
+            | "noframes"
+            | "noembed"
     );
     if kind || (!options.figure_captions && element.name == "figcaption") {
         return true;
@@ -189,49 +224,209 @@ fn by_kind(element: &Element, options: &WebOptions) -> bool {
         return true;
     }
     let role = element.attribute("role").unwrap_or_default();
-    let roles = ["navigation", "banner", "contentinfo", "complementary", "search", "dialog", "alertdialog", "menu", "menubar", "toolbar", "tablist", "tooltip"];
+    let roles = [
+        "navigation",
+        "banner",
+        "contentinfo",
+        "complementary",
+        "search",
+        "dialog",
+        "alertdialog",
+        "menu",
+        "menubar",
+        "toolbar",
+        "tablist",
+        "tooltip",
+    ];
     if roles.contains(&role) || element.attribute("hidden").is_some() {
         return true;
     }
     if element.attribute("aria-hidden").is_some_and(|value| value == "true") && element.name != "body" {
         return true;
     }
-    if element.attribute("itemprop").is_some_and(|value| matches!(value, "author" | "datePublished" | "dateModified" | "publisher" | "comment")) {
+    if element
+        .attribute("itemprop")
+        .is_some_and(|value| matches!(value, "author" | "datePublished" | "dateModified" | "publisher" | "comment"))
+    {
         return true;
     }
     element.attribute("style").is_some_and(|style| {
-        let style: String = style.chars().filter(|c| !c.is_whitespace()).take(400).collect::<String>().to_ascii_lowercase();
+        let style: String =
+            style.chars().filter(|c| !c.is_whitespace()).take(400).collect::<String>().to_ascii_lowercase();
         style.contains("display:none") || style.contains("visibility:hidden")
     })
 }
 
 /// Words in names of elements that stand around the text.
 const BOILERPLATE: &[&str] = &[
-    "comment", "comments", "disqus", "share", "sharing", "sharebar", "social", "socials", "addthis", "sharethis", "sharedaddy",
-    "jp", "related", "recommended", "recommendations", "recirc", "recirculation", "sidebar", "newsletter", "newsletters",
-    "subscribe", "subscription", "subscriptions", "signup", "promo", "promos", "promotion", "ad", "ads", "advert", "adverts",
-    "advertisement", "advertising", "adsense", "dfp", "sponsor", "sponsored", "taboola", "outbrain", "zergnet", "revcontent",
-    "cookie", "cookies", "consent", "gdpr", "breadcrumb", "breadcrumbs", "nav", "navbar", "navigation", "menu", "footer",
-    "masthead", "pagination", "pager", "popup", "modal", "lightbox", "byline", "bylines", "timestamp", "trending", "popular",
-    "login", "register", "donate", "donation", "tagcloud", "hashtags", "carousel", "slideshow", "noprint", "skip", "dateline",
-    "pullquote", "tooltip", "respond", "hidden", "infobox",
+    "comment",
+    "comments",
+    "disqus",
+    "share",
+    "sharing",
+    "sharebar",
+    "social",
+    "socials",
+    "addthis",
+    "sharethis",
+    "sharedaddy",
+    "jp",
+    "related",
+    "recommended",
+    "recommendations",
+    "recirc",
+    "recirculation",
+    "sidebar",
+    "newsletter",
+    "newsletters",
+    "subscribe",
+    "subscription",
+    "subscriptions",
+    "signup",
+    "promo",
+    "promos",
+    "promotion",
+    "ad",
+    "ads",
+    "advert",
+    "adverts",
+    "advertisement",
+    "advertising",
+    "adsense",
+    "dfp",
+    "sponsor",
+    "sponsored",
+    "taboola",
+    "outbrain",
+    "zergnet",
+    "revcontent",
+    "cookie",
+    "cookies",
+    "consent",
+    "gdpr",
+    "breadcrumb",
+    "breadcrumbs",
+    "nav",
+    "navbar",
+    "navigation",
+    "menu",
+    "footer",
+    "masthead",
+    "pagination",
+    "pager",
+    "popup",
+    "modal",
+    "lightbox",
+    "byline",
+    "bylines",
+    "timestamp",
+    "trending",
+    "popular",
+    "login",
+    "register",
+    "donate",
+    "donation",
+    "tagcloud",
+    "hashtags",
+    "carousel",
+    "slideshow",
+    "noprint",
+    "skip",
+    "dateline",
+    "pullquote",
+    "tooltip",
+    "respond",
+    "hidden",
+    "infobox",
 ];
 
 /// Pairs of words, one behind the other, in such names.
 const BOILERPLATE_PAIRS: &[&str] = &[
-    "read more", "most read", "more from", "more stories", "more news", "more on", "also like", "up next", "next article",
-    "next post", "prev next", "post navigation", "author bio", "author box", "about author", "author info", "post meta",
-    "entry meta", "article meta", "post tags", "article tags", "tag list", "tags links", "entry footer", "post footer",
-    "article footer", "sr only", "screen reader", "visually hidden", "image caption", "photo credit", "image credit",
-    "media caption", "wp caption", "email alert",
+    "read more",
+    "most read",
+    "more from",
+    "more stories",
+    "more news",
+    "more on",
+    "also like",
+    "up next",
+    "next article",
+    "next post",
+    "prev next",
+    "post navigation",
+    "author bio",
+    "author box",
+    "about author",
+    "author info",
+    "post meta",
+    "entry meta",
+    "article meta",
+    "post tags",
+    "article tags",
+    "tag list",
+    "tags links",
+    "entry footer",
+    "post footer",
+    "article footer",
+    "sr only",
+    "screen reader",
+    "visually hidden",
+    "image caption",
+    "photo credit",
+    "image credit",
+    "media caption",
+    "wp caption",
+    "email alert",
 ];
 
 /// Words that say less: only with links in it, or little text.
 const OFTEN_BOILERPLATE: &[&str] = &[
-    "author", "authors", "meta", "tags", "tag", "caption", "credit", "credits", "copyright", "widget", "toolbar", "tools",
-    "header", "topbar", "banner", "list", "links", "link", "teaser", "teasers", "card", "cards", "gallery", "date", "time",
-    "published", "updated", "category", "categories", "topics", "rating", "ratings", "vote", "print", "follow", "more", "bio",
-    "profile", "notice", "disclaimer", "rail", "aside", "secondary", "bottom", "extra", "counter",
+    "author",
+    "authors",
+    "meta",
+    "tags",
+    "tag",
+    "caption",
+    "credit",
+    "credits",
+    "copyright",
+    "widget",
+    "toolbar",
+    "tools",
+    "header",
+    "topbar",
+    "banner",
+    "list",
+    "links",
+    "link",
+    "teaser",
+    "teasers",
+    "card",
+    "cards",
+    "gallery",
+    "date",
+    "time",
+    "published",
+    "updated",
+    "category",
+    "categories",
+    "topics",
+    "rating",
+    "ratings",
+    "vote",
+    "print",
+    "follow",
+    "more",
+    "bio",
+    "profile",
+    "notice",
+    "disclaimer",
+    "rail",
+    "aside",
+    "secondary",
+    "bottom",
+    "extra",
+    "counter",
 ];
 
 fn has_word(names: &str, words: &[&str]) -> bool {
@@ -239,8 +434,10 @@ fn has_word(names: &str, words: &[&str]) -> bool {
 }
 
 fn has_pair(names: &str, pairs: &[&str]) -> bool {
-    pairs.iter().any(|pair| names.find(pair).is_some_and(|at| {
-        let behind = names.as_bytes().get(at + pair.len());
-        names.as_bytes().get(at.wrapping_sub(1)) == Some(&b' ') && behind == Some(&b' ')
-    }))
+    pairs.iter().any(|pair| {
+        names.find(pair).is_some_and(|at| {
+            let behind = names.as_bytes().get(at + pair.len());
+            names.as_bytes().get(at.wrapping_sub(1)) == Some(&b' ') && behind == Some(&b' ')
+        })
+    })
 }

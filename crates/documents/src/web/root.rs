@@ -37,9 +37,11 @@ fn named(dom: &Dom, marks: &Marks, whole: usize) -> Option<Id> {
             continue;
         }
         // The inner one of two where it holds nearly as much.
-        let better = best.is_none_or(|(_, most, best_rank)| {
-            if rank >= best_rank { prose * 10 >= most * 8 } else { prose * 8 > most * 10 }
-        });
+        let better = best.is_none_or(
+            |(_, most, best_rank)| {
+                if rank >= best_rank { prose * 10 >= most * 8 } else { prose * 8 > most * 10 }
+            },
+        );
         if better {
             best = Some((id, prose, rank));
         }
@@ -49,9 +51,27 @@ fn named(dom: &Dom, marks: &Marks, whole: usize) -> Option<Id> {
 
 /// Names of elements that hold the text of an article.
 const BODIES: &[&str] = &[
-    " article body ", " article content ", " article text ", " article copy ", " story body ", " story content ", " story text ",
-    " entry content ", " post content ", " post body ", " post text ", " page content ", " body copy ", " body content ",
-    " content body ", " article main ", " main content ", " news content ", " news text ", " blog content ", " td post content ",
+    " article body ",
+    " article content ",
+    " article text ",
+    " article copy ",
+    " story body ",
+    " story content ",
+    " story text ",
+    " entry content ",
+    " post content ",
+    " post body ",
+    " post text ",
+    " page content ",
+    " body copy ",
+    " body content ",
+    " content body ",
+    " article main ",
+    " main content ",
+    " news content ",
+    " news text ",
+    " blog content ",
+    " td post content ",
     " rich text ",
 ];
 

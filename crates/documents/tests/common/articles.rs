@@ -43,7 +43,8 @@ pub(crate) fn measure(folder: &Path) -> Vec<Page> {
     let truth: Value = serde_json::from_str(&super::text(&folder.join("ground-truth.json"))).expect("JSON");
     let pages = html(folder).into_iter().map(|(name, html)| {
         let truth = truth[&name]["articleBody"].as_str().expect("a text").to_owned();
-        let found = web::extract(&html, &WebOptions::default()).map_or_else(|_| String::new(), |document| document.text());
+        let found =
+            web::extract(&html, &WebOptions::default()).map_or_else(|_| String::new(), |document| document.text());
         let (precision, recall) = compare(&truth, &found);
         Page { name, precision, recall, html_bytes: html.len(), found, truth }
     });
@@ -79,4 +80,3 @@ fn shingles(text: &str) -> HashMap<Vec<&str>, usize> {
     }
     counts
 }
-

@@ -66,7 +66,7 @@ fn talk(path: &Path) -> Talk {
         at += segment.text.split_whitespace().count();
     }
     Talk {
-        name: path.iter().rev().skip(2).next().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+        name: path.iter().rev().nth(2).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
         words: truth.len(),
         wrong: distance(&words, &truth),
         words_before: before.segments.iter().map(|segment| segment.text.split_whitespace().count()).sum(),

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use attune_documents::captions::webvtt::{
-    self, Alignment, Cue, Line, LineAlignment, Node, PositionAlignment, Tag, Vertical, WebVtt, computed_position_alignment,
+    self, Alignment, Cue, Line, LineAlignment, Node, PositionAlignment, Tag, Vertical, WebVtt,
+    computed_position_alignment,
 };
 use serde_json::{Value, json};
 

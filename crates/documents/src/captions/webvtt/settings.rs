@@ -270,9 +270,18 @@ mod tests {
 
     #[test]
     fn passes_over_what_is_wrong() {
-        for bad in
-            ["align:middle", "size:101%", "size:50", "line:1.", "line:-", "line:5%%", "position:.5%", "x:y", "align:", "a"]
-        {
+        for bad in [
+            "align:middle",
+            "size:101%",
+            "size:50",
+            "line:1.",
+            "line:-",
+            "line:5%%",
+            "position:.5%",
+            "x:y",
+            "align:",
+            "a",
+        ] {
             assert_eq!(read(bad), (CueSettings::default(), 1), "{bad}");
         }
     }
