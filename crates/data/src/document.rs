@@ -46,8 +46,9 @@ pub(crate) struct JsonDocument {
     /// Where the list ends, or the text.
     end: usize,
     place: Place,
-    /// Faults beside the list, before its rows.
-    beside: VecDeque<Found>,
+    /// Faults before the list, which come before its rows, and those behind it.
+    before: VecDeque<Found>,
+    behind: VecDeque<Found>,
     empty: &'static str,
 }
 
@@ -91,12 +92,13 @@ impl JsonDocument {
             at: 0,
             end,
             place: Place { at: 0, line: 1, column: 1 },
-            beside: VecDeque::new(),
+            before: VecDeque::new(),
+            behind: VecDeque::new(),
             empty: "an empty list",
         }
     }
 
-    /// Finds the list. `None` if there are no rows to be had; the fault that says why is in `beside`, if there is one.
+    /// Finds the list. If there is none to be had, the fault that says why is in `before`.
     fn find_list(&mut self) -> Result<(), DataError> {
         self.expected = Expected::Finished;
         self.skip_blank();
@@ -163,7 +165,8 @@ impl JsonDocument {
             if index != lists[0]
                 && let Err(cause) = self.parse(value.start, value.end)
             {
-                self.fail(value.start, value.end, cause);
+                let fault = self.found_fault(value.start, value.end, cause);
+                if index < lists[0] { self.before.push_back(fault) } else { self.behind.push_back(fault) }
             }
         }
         let list = &members[lists[0]].1;
@@ -308,13 +311,9 @@ impl JsonDocument {
     }
 
     fn fail_whole(&mut self, cause: Cause) {
-        self.fail(0, self.end, cause);
+        let fault = self.found_fault(0, self.end, cause);
+        self.before.push_back(fault);
         self.expected = Expected::Finished;
-    }
-
-    fn fail(&mut self, start: usize, end: usize, cause: Cause) {
-        let fault = self.found_fault(start, end, cause);
-        self.beside.push_back(fault);
     }
 
     fn found_fault(&self, start: usize, end: usize, cause: Cause) -> Found {
@@ -336,7 +335,8 @@ impl RowReader for JsonDocument {
         if self.expected == Expected::Head {
             self.find_list()?;
         }
-        Ok(self.beside.pop_front().or_else(|| self.next_member()))
+        let found = self.before.pop_front().or_else(|| self.next_member());
+        Ok(found.or_else(|| self.behind.pop_front()))
     }
 
     fn why_empty(&self) -> &'static str {

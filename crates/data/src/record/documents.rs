@@ -40,6 +40,10 @@ impl RowReader for OneDocument {
         } else {
             checked_text(&bytes, 1)
                 .and_then(|text| parse_document(self.kind, text).map_err(|reason| Cause::Other { line: 1, reason }))
+                .and_then(|document| match document.text().trim().is_empty() {
+                    true => Err(Cause::Other { line: 1, reason: "there is no text in it".into() }),
+                    false => Ok(document),
+                })
         };
         Ok(Some(match read {
             Ok(document) => {

@@ -14,7 +14,7 @@ const HELD_BYTES: usize = 1 << 20;
 /// Where a row stands in the text of its file, in bytes.
 ///
 /// In a file that is not packed and is UTF-8, these are bytes of the file itself; otherwise of its text, unpacked and
-/// turned into UTF-8.
+/// turned into UTF-8. A row of a Parquet file has no place of its own: its extent is that of the row as JSON, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
     /// The first byte, from 0.

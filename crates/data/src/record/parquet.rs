@@ -34,14 +34,21 @@ use parquet::record::{Field, Map as ParquetMap, Row};
 use parquet::schema::types::Type;
 use serde_json::{Map, Number, Value};
 
+use super::fault::{Cause, Extent, held};
 use super::source::{Origin, Progress};
 use super::{Found, RowReader};
 use crate::error::DataError;
 use crate::problem::quoted;
+use crate::read::MAX_ROW_BYTES;
 
 /// No number that anybody means has more digits behind the point, or more bytes.
 const MOST_DECIMAL_PLACES: i32 = 1000;
 const LONGEST_DECIMAL_BYTES: usize = 64;
+
+/// A column of a row group may unpack to so many bytes, or to so many times its size. Text that repeats itself shrinks
+/// far, but what shrinks further was made to fill the memory.
+const UNPACKED_UNQUESTIONED: i64 = 256 << 20;
+const LARGEST_EXPANSION: u64 = 1000;
 
 /// The rows of a Parquet file.
 pub(crate) struct ParquetRows {
@@ -75,6 +82,9 @@ impl ParquetRows {
         };
         let reader = reader.map_err(|failure| failure.into_error(&path))?;
         let schema = reader.metadata().file_metadata().schema_descr().root_schema_ptr();
+        if expands(reader.metadata()) {
+            return Err(DataError::Expansion { path, times: LARGEST_EXPANSION });
+        }
         let claimed = check(reader.metadata()).map_err(|reason| DataError::Damaged { path: path.clone(), reason })?;
         check_names(&schema, 0).map_err(|reason| DataError::Unsupported { path: path.clone(), reason })?;
         let rows = guarded(|| Ok(RowIter::from_file_into(reader))).map_err(|failure| failure.into_error(&path))?;
@@ -105,7 +115,15 @@ impl RowReader for ParquetRows {
             progress.set_seen(u64::try_from(share).unwrap_or(self.bytes).min(self.bytes));
         }
         let line = usize::try_from(self.read).unwrap_or(usize::MAX);
-        Ok(Some(Found::Row { line, object: object_of_row(row, &self.schema) }))
+        let object = object_of_row(row, &self.schema);
+        let length: usize = object.values().map(text_bytes).sum();
+        if length <= MAX_ROW_BYTES {
+            return Ok(Some(Found::Row { line, object }));
+        }
+        let raw = serde_json::to_vec(&object).unwrap_or_default();
+        let extent = Extent { start: 0, length: raw.len() as u64 };
+        let cause = Cause::TooLong { line, limit: MAX_ROW_BYTES };
+        Ok(Some(Found::fault(line, held(raw, extent.length), extent, cause)))
     }
 }
 
@@ -148,6 +166,25 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
             .or_else(|| payload.downcast_ref::<&str>().copied())
             .unwrap_or("its parts contradict each other");
         Err(Failure { reason: first_words(words), unsupported: words.contains("not implemented") })
+    })
+}
+
+/// Bytes of all texts in a value.
+fn text_bytes(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(text_bytes).sum(),
+        Value::Object(members) => members.values().map(text_bytes).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    }
+}
+
+/// Whether a column would fill the memory.
+fn expands(metadata: &ParquetMetaData) -> bool {
+    metadata.row_groups().iter().flat_map(|group| group.columns()).any(|column| {
+        let unpacked = column.uncompressed_size();
+        unpacked > UNPACKED_UNQUESTIONED
+            && unpacked.unsigned_abs() / LARGEST_EXPANSION > column.compressed_size().max(1).unsigned_abs()
     })
 }
 
