@@ -1,8 +1,11 @@
-//! Measures the search for near-duplicates: `measure_near_duplicates ASSETS_DIR [--speed] [--text FILE.jsonl] [--write FILE.jsonl]`.
+//! Measures the search for near-duplicates:
+//! `measure_near_duplicates ASSETS_DIR [--speed] [--text FILE.jsonl] [--write FILE.jsonl] [--questions N] [--template N]`.
 //!
 //! Recall against all pairs of 5,000 real rows with planted copies; with `--speed` the time of a generated corpus of
 //! 200,000 rows (or of `--text`, a file with a key `text` in every row), on as many threads as `RAYON_NUM_THREADS` says.
-//! `--write` writes the generated corpus for the peer (`bench/peers/near_duplicates.py`). Prints one JSON object.
+//! `--write` writes the generated corpus for the peer (`bench/peers/near_duplicates.py`). `--questions` and `--template`
+//! make so many rows while they are read, questions of random words or rows of one long template, to see time and memory
+//! of a large set. Prints one JSON object.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a measurement prints")]
 #![allow(clippy::unwrap_used, reason = "a measurement may end with a mistake")]
 #![allow(clippy::disallowed_methods, reason = "the corpus can be made again")]
@@ -14,17 +17,20 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use attune_overlap::near_duplicates::{self, Guard, Report, Settings};
+use attune_overlap::near_duplicates::{self, Guard, Report, Settings, Texts};
 use common::{Brute, Random, Rows, greedy, jaccard, real_rows, with_planted};
 use serde_json::{Value, json};
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let (mut assets, mut speed, mut text, mut write) = (None, false, None, None);
+    let (mut questions, mut template) = (None, None);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--speed" => speed = true,
             "--text" => text = arguments.next().map(PathBuf::from),
+            "--questions" => questions = arguments.next().and_then(|count| count.parse().ok()),
+            "--template" => template = arguments.next().and_then(|count| count.parse().ok()),
             "--write" => write = arguments.next().map(PathBuf::from),
             _ => assets = Some(PathBuf::from(argument)),
         }
@@ -44,7 +50,72 @@ fn main() {
         }
         shown["speed"] = measured(&Rows(rows));
     }
+    if let Some(count) = questions {
+        shown["questions"] = large(&Made { count, before: "" });
+    }
+    if let Some(count) = template {
+        shown["template"] = large(&Made { count, before: TEMPLATE });
+    }
     println!("{shown}");
+}
+
+const TEMPLATE: &str = "You are an assistant with access to the functions below. Use them if they help to answer, and say so \
+    if none of them does. Answer in the language of the user, and be as short as the question allows. Never make up a value \
+    that was not given; ask for it instead. The user is a customer, and wants to talk about this: ";
+
+/// Rows that are made when they are read, a tenth of them an earlier row with a sign at its end.
+struct Made {
+    count: usize,
+    before: &'static str,
+}
+
+impl Texts for Made {
+    fn len(&self) -> usize {
+        self.count
+    }
+
+    fn read(&self, index: usize, into: &mut String) -> std::io::Result<()> {
+        let is_copy = index % 10 == 9;
+        let mut random = Random(if is_copy { (index - 9) as u64 } else { index as u64 });
+        random.next();
+        into.clear();
+        into.push_str(self.before);
+        for word in 0..10 {
+            if word > 0 {
+                into.push(' ');
+            }
+            // Twenty thousand words of three to eight letters.
+            let mut letters = Random(random.below(20_000) as u64);
+            for _ in 0..3 + letters.below(6) {
+                into.push(char::from(b'a' + letters.below(26) as u8));
+            }
+        }
+        if is_copy {
+            into.push('.');
+        }
+        Ok(())
+    }
+}
+
+fn large(texts: &Made) -> Value {
+    let start = Instant::now();
+    let report = near_duplicates::find(texts, None, &Settings::default(), &|_| ()).unwrap();
+    let seconds = start.elapsed().as_secs_f64();
+    // The most memory that the process ever held, where the system tells.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).map(|peak| peak.trim().to_owned());
+    json!({
+        "rows": texts.count,
+        "seconds": seconds,
+        "rows_per_second": texts.count as f64 / seconds,
+        "planted": texts.count / 10,
+        "removed": report.removals.len(),
+        "candidates": report.candidates,
+        "verified": report.verified,
+        "crowded": report.crowded,
+        "cut_short": report.cut_short,
+        "peak_memory": peak,
+    })
 }
 
 fn quality(assets: &Path) -> Value {

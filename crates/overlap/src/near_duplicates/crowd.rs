@@ -6,6 +6,10 @@
 //! *prefix*. The prefixes of kept rows are indexed, and a row is compared with those that share enough of it. Prefixes
 //! hold what is rare, so the rows of a template meet only where they have more in common than the template.
 //!
+//! How much is enough: of two sets with a and b shingles and prefixes of p and q, take the one whose prefix ends first in the
+//! order. What it shares within its prefix lies in the other prefix too, so with c common to both prefixes no more than
+//! c + max(a - p, b - q) are common to both sets, and t (a + b) / (1 + t) have to be.
+//!
 //! # Source
 //! S. Chaudhuri, V. Ganti, R. Kaushik: A Primitive Operator for Similarity Joins in Data Cleaning, ICDE 2006 (the
 //! prefix); R. Bayardo, Y. Ma, R. Srikant: Scaling Up All Pairs Similarity Search, WWW 2007 (the index).
@@ -22,7 +26,7 @@ const LOOKED_AT: usize = 8_192;
 /// Rows that one row is compared with at most, those with the most rare shingles in common.
 const COMPARED: usize = 64;
 /// Entries of the index at most: eight bytes each.
-const ENTRIES: usize = 1 << 26;
+const ENTRIES: usize = 1 << 24;
 /// Counters of shingles: 16 MiB.
 const COUNTERS: usize = 1 << 22;
 
@@ -81,12 +85,21 @@ impl Hasher for Spread {
     }
 }
 
+/// The prefix of a row, as keys, and the size of its whole set.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Prefix {
+    pub(crate) keys: Vec<u32>,
+    pub(crate) size: usize,
+}
+
 /// The prefixes of kept rows.
-#[derive(Default)]
 pub(crate) struct Crowd {
+    threshold: f64,
+    /// The kept rows, and the sizes of their sets.
+    rows: Vec<(u32, u32)>,
     /// The newest entry of each key.
     heads: HashMap<u32, u32, BuildHasherDefault<Spread>>,
-    /// A row, and the entry before it with the same key.
+    /// A place in `rows`, and the entry before it with the same key.
     entries: Vec<(u32, u32)>,
     /// Rows that found no room.
     pub(crate) left_out: u64,
@@ -102,56 +115,78 @@ pub(crate) struct Found {
 }
 
 impl Crowd {
+    pub(crate) fn new(threshold: f64) -> Self {
+        Self { threshold, rows: Vec::new(), heads: HashMap::default(), entries: Vec::new(), left_out: 0 }
+    }
+
     /// The keys under which a prefix is indexed, so that rows with different `guard` never meet.
     pub(crate) fn keys(prefix: &[(u32, u64)], guard: u32, keys: &mut Vec<u32>) {
         keys.clear();
-        keys.extend(prefix.iter().map(|&(_, name)| (hash::mix(name ^ u64::from(guard) << 16) >> 32) as u32));
+        keys.extend(prefix.iter().map(|&(_, name)| (hash::mix(name ^ (u64::from(guard) << 16)) >> 32) as u32));
     }
 
-    /// Adds a kept row.
-    pub(crate) fn add(&mut self, row: u32, keys: &[u32]) {
-        if self.entries.len() + keys.len() > ENTRIES {
+    /// Adds a kept row, later than all before.
+    pub(crate) fn add(&mut self, row: u32, prefix: &Prefix) {
+        if self.entries.len() + prefix.keys.len() > ENTRIES {
             self.left_out += 1;
             return;
         }
-        for &key in keys {
+        let place = self.rows.len() as u32;
+        self.rows.push((row, u32::try_from(prefix.size).unwrap_or(u32::MAX)));
+        for &key in &prefix.keys {
             let entry = self.entries.len() as u32;
             let before = self.heads.insert(key, entry).unwrap_or(NONE);
-            self.entries.push((row, before));
+            self.entries.push((place, before));
         }
     }
 
-    /// The kept rows from `from` on that share keys.
-    pub(crate) fn search(&self, keys: &[u32], from: u32) -> Found {
+    /// The kept rows from `from` on that share enough keys.
+    pub(crate) fn search(&self, prefix: &Prefix, from: u32) -> Found {
+        let first = self.rows.partition_point(|&(row, _)| row < from) as u32;
         let (mut met, mut left) = (Vec::new(), LOOKED_AT);
         let mut cut_short = self.left_out > 0;
-        for key in keys {
+        // Keys whose entries were not all looked at; they may be shared or not.
+        let mut open_keys = 0;
+        for key in &prefix.keys {
             let mut at = self.heads.get(key).copied().unwrap_or(NONE);
             while at != NONE {
-                let (row, before) = self.entries[at as usize];
-                if row < from {
+                let (place, before) = self.entries[at as usize];
+                if place < first {
                     break;
                 }
                 if left == 0 {
-                    cut_short = true;
+                    open_keys += 1;
                     break;
                 }
                 left -= 1;
-                met.push(row);
+                met.push(place);
                 at = before;
             }
         }
+        cut_short |= open_keys > 0;
         met.sort_unstable();
-        let mut counted: Vec<(usize, u32)> =
-            met.chunk_by(|left, right| left == right).map(|same| (usize::MAX - same.len(), same[0])).collect();
+        let mut counted: Vec<(usize, u32)> = met
+            .chunk_by(|left, right| left == right)
+            .filter(|same| self.may_be_alike(prefix, same[0], same.len() + open_keys))
+            .map(|same| (usize::MAX - same.len(), same[0]))
+            .collect();
         if counted.len() > COMPARED {
             counted.sort_unstable();
             counted.truncate(COMPARED);
             cut_short = true;
         }
-        let mut rows: Vec<u32> = counted.into_iter().map(|(_, row)| row).collect();
+        let mut rows: Vec<u32> = counted.into_iter().map(|(_, place)| self.rows[place as usize].0).collect();
         rows.sort_unstable();
         Found { rows, cut_short }
+    }
+
+    /// Whether sets of these sizes can reach the threshold with so many shingles in both prefixes.
+    fn may_be_alike(&self, prefix: &Prefix, place: u32, common: usize) -> bool {
+        let (own, other) = (prefix.size, self.rows[place as usize].1 as usize);
+        let behind = |size: usize| size - prefix_length(size, self.threshold);
+        let needed = self.threshold * (own + other) as f64 / (1.0 + self.threshold);
+        (common + behind(own).max(behind(other))) as f64 >= needed - 1e-6
+            && own.min(other) as f64 >= self.threshold * own.max(other) as f64 - 1e-6
     }
 }
 
@@ -162,11 +197,11 @@ mod tests {
     use super::super::shingles::jaccard_at_least;
     use super::*;
 
-    fn keys(rarity: &Rarity, set: &[u64], threshold: f64, guard: u32) -> Vec<u32> {
+    fn keys(rarity: &Rarity, set: &[u64], threshold: f64, guard: u32) -> Prefix {
         let (mut prefix, mut keys) = (Vec::new(), Vec::new());
         rarity.prefix(set, threshold, &mut prefix);
         Crowd::keys(&prefix, guard, &mut keys);
-        keys
+        Prefix { keys, size: set.len() }
     }
 
     #[test]
@@ -193,7 +228,7 @@ mod tests {
             }).collect();
             let rarity = Rarity::new();
             sets.iter().for_each(|set| rarity.count(set));
-            let mut crowd = Crowd::default();
+            let mut crowd = Crowd::new(threshold);
             for (row, set) in sets.iter().enumerate() {
                 let own = keys(&rarity, set, threshold, 5);
                 let found = crowd.search(&own, 0);
@@ -211,13 +246,26 @@ mod tests {
 
     #[test]
     fn a_search_is_bounded_and_says_so() {
-        let mut crowd = Crowd::default();
-        for row in 0..100 {
-            crowd.add(row, if row % 2 == 0 { &[1, 2] } else { &[1] });
+        let prefix = |keys: &[u32]| Prefix { keys: keys.to_vec(), size: 12 };
+        let mut crowd = Crowd::new(0.85);
+        for row in 0..200 {
+            crowd.add(row, &prefix(if row % 2 == 0 { &[1, 2] } else { &[1] }));
         }
-        let found = crowd.search(&[1, 2], 0);
+        let found = crowd.search(&prefix(&[1, 2]), 0);
         assert_eq!((found.rows.len(), found.cut_short), (COMPARED, true));
-        assert!((0..100).step_by(2).all(|row| found.rows.contains(&row)), "those with more in common come first");
-        assert_eq!(crowd.search(&[2], 95), Found { rows: vec![96, 98], cut_short: false });
+        assert!(found.rows.iter().all(|row| row % 2 == 0), "those with more in common come first");
+        assert_eq!(crowd.search(&prefix(&[1, 2]), 195), Found { rows: vec![196, 198], cut_short: false });
+    }
+
+    #[test]
+    fn a_few_rare_shingles_in_common_are_not_enough() {
+        let mut crowd = Crowd::new(0.85);
+        let prefix = |start: u32| Prefix { keys: (start..start + 67).collect(), size: 440 };
+        crowd.add(3, &prefix(0));
+        let found = |start: u32| crowd.search(&prefix(start), 0).rows;
+        // Of 440 shingles 404.3 have to be common, and 373 lie behind the prefixes.
+        assert_eq!(found(67 - 32), [3]);
+        assert!(found(67 - 31).is_empty());
+        assert!(crowd.search(&Prefix { keys: (0..67).collect(), size: 600 }, 0).rows.is_empty());
     }
 }

@@ -1,11 +1,12 @@
 //! The search, from texts to the report.
 
 use std::mem;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rayon::prelude::*;
 
 use super::chains::{Chains, NONE};
-use super::crowd::{Crowd, Rarity};
+use super::crowd::{Crowd, Prefix, Rarity};
 use super::shingles::{Cut, Forms, jaccard_at_least};
 use super::sketch::Sketcher;
 use super::star::{self, Compare, Limits, Outcome};
@@ -67,7 +68,7 @@ pub fn find(
     drop(crowd);
 
     // Every row of every bucket that is no crowd may be met.
-    let limits = Limits { linked: bands * CROWDED, listed: settings.listed };
+    let limits = Limits { threshold: settings.threshold, linked: bands * CROWDED, listed: settings.listed };
     let (outcome, fates) = star::decide(&compare, chains, fates.0, &limits, progress)?;
     debug_assert_eq!(fates.len(), rows);
     Ok(report(&source, outcome, &fates, &copies))
@@ -208,29 +209,23 @@ fn exact_copies(source: &Source<'_>, hashes: &[u64]) -> Result<Fates, Error> {
         .chunk_by(|&left, &right| hashes[left as usize] == hashes[right as usize])
         .filter(|group| group.len() > 1)
         .collect();
-    let copies: Vec<Vec<(u32, u32)>> = groups
-        .par_iter()
-        .map_init(<(String, Forms)>::default, |(text, forms), group| {
-            let mut copies = Vec::new();
-            let mut firsts: Vec<(u32, String)> = Vec::new();
-            for &row in *group {
-                source.read(row, text)?;
-                forms.take(text);
-                match firsts.iter().find(|(_, first)| *first == forms.folded) {
-                    Some(&(first, _)) => copies.push((row, first)),
-                    // Different texts with one hash of 64 bits do not come by chance.
-                    None if firsts.len() < 16 => firsts.push((row, mem::take(&mut forms.folded))),
-                    None => {}
-                }
+    // A row is in one group, so each place is written once.
+    let fates: Vec<AtomicU32> = hashes.iter().map(|_| AtomicU32::new(NONE)).collect();
+    groups.par_iter().try_for_each_init(<(String, Forms)>::default, |(text, forms), group| {
+        let mut firsts: Vec<(u32, String)> = Vec::new();
+        for &row in *group {
+            source.read(row, text)?;
+            forms.take(text);
+            match firsts.iter().find(|(_, first)| *first == forms.folded) {
+                Some(&(first, _)) => fates[row as usize].store(first, Ordering::Relaxed),
+                // Different texts with one hash of 64 bits do not come by chance.
+                None if firsts.len() < 16 => firsts.push((row, mem::take(&mut forms.folded))),
+                None => {}
             }
-            Ok(copies)
-        })
-        .collect::<Result<_, Error>>()?;
-    let mut fates = vec![NONE; hashes.len()];
-    for (row, first) in copies.into_iter().flatten() {
-        fates[row as usize] = first;
-    }
-    Ok(Fates(fates))
+        }
+        Ok::<_, Error>(())
+    })?;
+    Ok(Fates(fates.into_iter().map(AtomicU32::into_inner).collect()))
 }
 
 /// The report in the numbers of the texts.
@@ -358,12 +353,13 @@ impl Compare for Rows<'_> {
         self.with_both(row, kept, scratch, |own, kept| self.guard.difference(&own.text, &kept.text))
     }
 
-    fn crowd_keys(&self, row: u32, scratch: &mut Scratch, keys: &mut Vec<u32>) -> Result<(), Error> {
+    fn crowd_prefix(&self, row: u32, scratch: &mut Scratch) -> Result<Prefix, Error> {
         self.learn(&mut scratch.own, row, &mut scratch.forms)?;
         if let Some(rarity) = &self.rarity {
             rarity.prefix(&scratch.own.set, self.threshold, &mut scratch.ordered);
         }
-        Crowd::keys(&scratch.ordered, self.guards[row as usize], keys);
-        Ok(())
+        let mut keys = Vec::new();
+        Crowd::keys(&scratch.ordered, self.guards[row as usize], &mut keys);
+        Ok(Prefix { keys, size: scratch.own.set.len() })
     }
 }

@@ -23,6 +23,7 @@ mod model;
 use rayon::prelude::*;
 
 use super::chains::{Chains, NONE};
+use super::crowd::Prefix;
 use super::find::Source;
 use super::settings::in_range;
 use super::star::{self, Compare, Limits};
@@ -133,7 +134,11 @@ pub fn find(
     let alive = |row: usize| vectors[row * size..(row + 1) * size].iter().any(|&value| value != half::f16::ZERO);
     let chains = Chains::new(keys, bands, alive, usize::MAX);
     let vectors = Vectors { source: &source, size, vectors, guards, settings };
-    let limits = Limits { linked: if is_exact { usize::MAX } else { LINKED }, listed: settings.listed };
+    let limits = Limits {
+        threshold: settings.threshold,
+        linked: if is_exact { usize::MAX } else { LINKED },
+        listed: settings.listed,
+    };
     let (outcome, _) = star::decide(&vectors, chains, vec![NONE; rows], &limits, progress)?;
 
     let mut removals: Vec<Removal> = outcome
@@ -248,10 +253,9 @@ impl Compare for Vectors<'_> {
         Ok(self.settings.guard.difference(here, there))
     }
 
-    fn crowd_keys(&self, _: u32, _: &mut Scratch, keys: &mut Vec<u32>) -> Result<(), Error> {
+    fn crowd_prefix(&self, _: u32, _: &mut Scratch) -> Result<Prefix, Error> {
         // No bucket is called crowded here.
-        keys.clear();
-        Ok(())
+        Ok(Prefix::default())
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use rayon::prelude::*;
 
 use super::chains::{Chains, NONE};
-use super::crowd::{Crowd, Found};
+use super::crowd::{Crowd, Found, Prefix};
 use super::{Difference, Error, Progress, Stage};
 
 /// Rows of one block.
@@ -30,8 +30,8 @@ pub(crate) trait Compare: Sync {
     fn similarity(&self, row: u32, kept: u32, scratch: &mut Self::Scratch) -> Result<Option<f64>, Error>;
     /// What the guard sees between two rows.
     fn difference(&self, row: u32, kept: u32, scratch: &mut Self::Scratch) -> Result<Option<Difference>, Error>;
-    /// The keys of a row in the index of crowded rows.
-    fn crowd_keys(&self, row: u32, scratch: &mut Self::Scratch, keys: &mut Vec<u32>) -> Result<(), Error>;
+    /// What a row is known by in the index of crowded rows.
+    fn crowd_prefix(&self, row: u32, scratch: &mut Self::Scratch) -> Result<Prefix, Error>;
 }
 
 /// A pair that the guard kept apart.
@@ -57,6 +57,8 @@ pub(crate) struct Outcome {
 
 /// Limits of one search.
 pub(crate) struct Limits {
+    /// What `similarity` has to reach.
+    pub(crate) threshold: f64,
     /// Linked rows that a row meets at most.
     pub(crate) linked: usize,
     /// Pairs that are listed in `apart`.
@@ -72,7 +74,7 @@ struct Judged {
     verified: u64,
     cut_short: bool,
     tries: usize,
-    crowd_keys: Option<Vec<u32>>,
+    crowd_prefix: Option<Prefix>,
 }
 
 struct Star<'a, C: Compare> {
@@ -94,7 +96,8 @@ pub(crate) fn decide<C: Compare>(
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<(Outcome, Vec<u32>), Error> {
     let rows = fates.len();
-    let mut star = Star { compare, limits, chains, crowd: Crowd::default(), fates, scratches: Mutex::new(Vec::new()) };
+    let mut star =
+        Star { compare, limits, chains, crowd: Crowd::new(limits.threshold), fates, scratches: Mutex::new(Vec::new()) };
     let mut outcome = Outcome::default();
     for start in (0..rows).step_by(BLOCK) {
         progress(Progress { stage: Stage::Comparing, done: start, total: rows });
@@ -135,11 +138,11 @@ impl<C: Compare> Star<'_, C> {
                 }
             }
             if self.chains.is_crowded(row) {
-                let keys = match judged.crowd_keys {
-                    Some(keys) => keys,
-                    None => self.with_scratch(|scratch| self.crowd_keys(row, scratch))?,
+                let prefix = match judged.crowd_prefix {
+                    Some(prefix) => prefix,
+                    None => self.with_scratch(|scratch| self.compare.crowd_prefix(row, scratch))?,
                 };
-                self.crowd.add(row, &keys);
+                self.crowd.add(row, &prefix);
             }
         }
         for row in start..end {
@@ -162,21 +165,15 @@ impl<C: Compare> Star<'_, C> {
         done
     }
 
-    fn crowd_keys(&self, row: u32, scratch: &mut C::Scratch) -> Result<Vec<u32>, Error> {
-        let mut keys = Vec::new();
-        self.compare.crowd_keys(row, scratch, &mut keys)?;
-        Ok(keys)
-    }
-
     /// Compares with kept rows before the block.
     fn against_earlier(&self, row: u32, start: u32, scratch: &mut C::Scratch) -> Result<Judged, Error> {
         let mut judged = Judged::default();
         let mut candidates = self.linked(row, 0, &mut judged);
         candidates.retain(|&candidate| candidate < start);
         if self.chains.is_crowded(row) {
-            let keys = self.crowd_keys(row, scratch)?;
-            self.add_crowd(&keys, 0, &mut candidates, &mut judged);
-            judged.crowd_keys = (keys.len() <= HELD_KEYS).then_some(keys);
+            let prefix = self.compare.crowd_prefix(row, scratch)?;
+            self.add_crowd(&prefix, 0, &mut candidates, &mut judged);
+            judged.crowd_prefix = (prefix.keys.len() <= HELD_KEYS).then_some(prefix);
         }
         self.first_alike(row, candidates, judged, scratch)
     }
@@ -191,12 +188,12 @@ impl<C: Compare> Star<'_, C> {
     ) -> Result<Judged, Error> {
         let mut candidates = self.linked(row, start, &mut judged);
         if self.chains.is_crowded(row) {
-            let keys = match judged.crowd_keys.take() {
-                Some(keys) => keys,
-                None => self.crowd_keys(row, scratch)?,
+            let prefix = match judged.crowd_prefix.take() {
+                Some(prefix) => prefix,
+                None => self.compare.crowd_prefix(row, scratch)?,
             };
-            self.add_crowd(&keys, start, &mut candidates, &mut judged);
-            judged.crowd_keys = (keys.len() <= HELD_KEYS).then_some(keys);
+            self.add_crowd(&prefix, start, &mut candidates, &mut judged);
+            judged.crowd_prefix = (prefix.keys.len() <= HELD_KEYS).then_some(prefix);
         }
         self.first_alike(row, candidates, judged, scratch)
     }
@@ -220,8 +217,8 @@ impl<C: Compare> Star<'_, C> {
         rows
     }
 
-    fn add_crowd(&self, keys: &[u32], from: u32, candidates: &mut Vec<u32>, judged: &mut Judged) {
-        let Found { rows, cut_short } = self.crowd.search(keys, from);
+    fn add_crowd(&self, prefix: &Prefix, from: u32, candidates: &mut Vec<u32>, judged: &mut Judged) {
+        let Found { rows, cut_short } = self.crowd.search(prefix, from);
         judged.cut_short |= cut_short;
         candidates.extend(rows);
         candidates.sort_unstable();
