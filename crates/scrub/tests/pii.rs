@@ -40,6 +40,10 @@ const POSITIVES: &[(&str, &str)] = &[
     ("ip-address", "from [[86.121.97.248]]:443"),
     ("ip-address", "connect to [[2a00:1450:4001:81b::200e]]."),
     ("ip-address", "client ip [[192.168.7.31]]"),
+    ("ip-address", "IP address: [[203.0.113.45]]"),
+    ("ip-address", "GET / [[8.8.4.4]]:53"),
+    ("phone", "my number is [[9876543210]]"),
+    ("phone", "téléphone : [[+ 33 1 42 68 53 00]]"),
     ("mac-address", "hwaddr [[00:1b:44:11:3a:b7]]"),
     ("mac-address", "[[AA:BB:CC:DD:EE:FA]] joined"),
     ("mac-address", "[[aa-bb-cc-dd-ee-f1]]"),
@@ -136,6 +140,14 @@ const NEGATIVES: &[&str] = &[
     "12:30:45.123456 08:15",
     "phase 1-800, 24/7, 50-50, 9-5",
     "founded on 12 March 1921, in force since 1/2/2003",
+    "built with OpenSSL 1.1.1.4 and zlib",
+    "server version 12.4.0.7, firmware 91.20.30.40",
+    "4600 - 1286 + 4983 + 1010 - 3622 = 1685 and 256626720691 + 1646615806005",
+    "he called at 0.00452489, about 2400 / 200 or 1700-1200 = 500 times",
+    "phones sold 2004-2010 and 1985 – 1993",
+    "SSN: 078-05-1120, NHS number 485 777 3456",
+    "Darwin was born on 12 February 1809, Gandhi's mother in 1844",
+    "ip mask 255.255.255.0, ping 127.0.0.1",
 ];
 
 #[test]

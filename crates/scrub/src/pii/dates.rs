@@ -23,6 +23,11 @@ fn is_year(length: usize, year: u64) -> bool {
     length == 4 && (1850..=2100).contains(&year)
 }
 
+/// Whether the year of a date is of the nineteenth century.
+pub(crate) fn is_before_1900(date: &str) -> bool {
+    date.split(|character: char| !character.is_ascii_digit()).any(|part| part.len() == 4 && part.starts_with("18"))
+}
+
 /// `1942-02-16`, `16.2.1942`, `2/16/42`, `1942年2月16日`.
 fn numeric(bytes: &[u8], start: usize) -> Option<usize> {
     if start > 0 && (bytes[start - 1].is_ascii_alphanumeric() || matches!(bytes[start - 1], b'_')) {

@@ -9,7 +9,9 @@ pub(crate) enum Reach {
     Public,
     /// Of a network at home or in a firm.
     Private,
-    /// Of nobody: loopback, documentation, multicast, unspecified.
+    /// Of the examples in documents. Invented texts use them for those of persons.
+    Documentation,
+    /// Of nobody: loopback, multicast, unspecified.
     Nobody,
 }
 
@@ -53,9 +55,10 @@ fn reach_v4(address: Ipv4Addr) -> Reach {
     let [a, b, ..] = address.octets();
     if address.is_private() || address.is_link_local() || a == 100 && (64..128).contains(&b) {
         Reach::Private
+    } else if address.is_documentation() {
+        Reach::Documentation
     } else if address.is_loopback()
         || address.is_unspecified()
-        || address.is_documentation()
         || address.is_broadcast()
         || a == 0
         || a >= 224
@@ -65,6 +68,13 @@ fn reach_v4(address: Ipv4Addr) -> Reach {
     } else {
         Reach::Public
     }
+}
+
+/// Whether an IPv4 address could as well be a version (`OpenSSL 1.1.1.4`): four small numbers, without a port.
+pub(crate) fn is_like_version(bytes: &[u8], start: usize, end: usize) -> bool {
+    let small = |part: &[u8]| part.len() == 1 || part.len() == 2 && part[0] == b'1';
+    let port = bytes.get(end) == Some(&b':') && bytes.get(end + 1).is_some_and(u8::is_ascii_digit);
+    !port && bytes[start..end].split(|byte| *byte == b'.').all(small)
 }
 
 /// An IPv6 address around a colon: its start, end and reach.
@@ -116,13 +126,9 @@ fn reach_v6(address: Ipv6Addr) -> Reach {
         return reach_v4(inner);
     }
     let [first, second, ..] = address.segments();
-    if address.is_unspecified()
-        || address.is_loopback()
-        || first == 0x2001 && second == 0xdb8
-        || first == 0x3fff && second < 0x1000
-        || first >> 8 == 0xff
-        || first == 0
-    {
+    if first == 0x2001 && second == 0xdb8 || first == 0x3fff && second < 0x1000 {
+        Reach::Documentation
+    } else if address.is_unspecified() || address.is_loopback() || first >> 8 == 0xff || first == 0 {
         Reach::Nobody
     } else if first & 0xfe00 == 0xfc00 || first & 0xffc0 == 0xfe80 {
         Reach::Private
@@ -194,7 +200,7 @@ mod tests {
             ("10.0.0.1", Reach::Private),
             ("192.168.1.254.", Reach::Private),
             ("127.0.0.1:80", Reach::Nobody),
-            ("192.0.2.7", Reach::Nobody),
+            ("192.0.2.7", Reach::Documentation),
             ("255.255.255.0", Reach::Nobody),
             ("172.32.0.1/24", Reach::Public),
             ("0.0.0.0", Reach::Nobody),
@@ -215,7 +221,7 @@ mod tests {
             ("at 2a00:1450:4001:81b::200e.", "2a00:1450:4001:81b::200e", Reach::Public),
             ("[fe80::1ff:fe23:4567:890a%eth2]", "fe80::1ff:fe23:4567:890a%eth2", Reach::Private),
             ("::1", "::1", Reach::Nobody),
-            ("2001:db8::8a2e:370:7334", "2001:db8::8a2e:370:7334", Reach::Nobody),
+            ("2001:db8::8a2e:370:7334", "2001:db8::8a2e:370:7334", Reach::Documentation),
             ("::ffff:8.8.4.4", "::ffff:8.8.4.4", Reach::Public),
             ("fd12:3456:789a:1::1", "fd12:3456:789a:1::1", Reach::Private),
         ] {

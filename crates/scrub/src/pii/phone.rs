@@ -70,6 +70,11 @@ fn start(bytes: &[u8], first_digit: usize) -> Option<usize> {
         start -= 1;
     } else if start > 1 && bytes[start - 1] == b' ' && bytes[start - 2] == b'+' && start == first_digit {
         start -= 2;
+        // `12 + 6644 - 3329`: a sum, not the plus sign before a country.
+        let before = bytes[..start].iter().rev().take(3).find(|byte| **byte != b' ');
+        if before.is_some_and(|byte| byte.is_ascii_digit() || matches!(byte, b')' | b'=' | b'*' | b'+' | b'-')) {
+            return None;
+        }
     } else if start > 2 && bytes[..start].ends_with("\u{ff0b}".as_bytes()) {
         start -= 3;
     }
@@ -185,6 +190,8 @@ fn goes_on(bytes: &[u8], end: usize) -> bool {
             word.clone().any(u8::is_ascii_digit)
         }
         b'*' | b'+' => further.is_ascii_digit(),
+        // `1700-1200 = 500`: a sum.
+        b' ' => further == b'=',
         _ => false,
     }
 }
@@ -222,6 +229,9 @@ fn form(read: &Digits) -> Option<f32> {
         let fits =
             (8..=15).contains(&digits.len()) && has_country(digits) && groups.iter().skip(2).all(|&group| group > 1);
         return fits.then_some(if groups.len() > 1 || digits.len() > 9 { 0.8 } else { 0.5 });
+    }
+    if is_arithmetic(groups, separators, digits) {
+        return None;
     }
     let uniform = separators.iter().all(|separator| *separator == separators[0]);
     // After a bracket and before the last group other separators are usual.
@@ -323,6 +333,16 @@ fn form(read: &Digits) -> Option<f32> {
     })
 }
 
+/// Decimals (`0.00452489`), fractions (`2400/200`), years (`2004-2010`): what stands between digits that nobody dials.
+fn is_arithmetic(groups: &[u8], separators: &[u8], digits: &[u8]) -> bool {
+    let decimal = groups.len() == 2 && separators[0] == b'.' && (groups[0] == 1 || digits.len() < 9);
+    let fraction = separators.contains(&b'/') && digits[0] != b'0' && digits.len() < 9;
+    // `2004-2010`: two years.
+    let year = |from: usize| matches!(&digits[from..from + 2], [b'1', b'5'..=b'9'] | [b'2', b'0']);
+    let years = groups == [4, 4] && separators[0] == b'-' && year(0) && year(4);
+    decimal || fraction || years
+}
+
 /// Whether digits begin with the code of a country.
 ///
 /// # Source
@@ -358,6 +378,28 @@ fn has_country(digits: &[u8]) -> bool {
     }
 }
 
+/// How near a word has to be that names another kind of number.
+const NAMED: usize = 12;
+
+/// Kinds of numbers whose words are about nothing else.
+const OTHER_NUMBERS: &[Topic] = &[
+    Topic::Ssn,
+    Topic::Itin,
+    Topic::Routing,
+    Topic::Iban,
+    Topic::Card,
+    Topic::Nhs,
+    Topic::Nino,
+    Topic::Aadhaar,
+    Topic::Passport,
+    Topic::Driving,
+    Topic::Tfn,
+    Topic::Cpf,
+    Topic::Cnpj,
+    Topic::Pesel,
+    Topic::Postal,
+];
+
 /// The confidence of a form with the words around it.
 pub(crate) fn with_words(form: Form, context: &Context) -> f32 {
     /// How near a word has to be that goes with much else too; behind the number, directly beside it.
@@ -366,6 +408,11 @@ pub(crate) fn with_words(form: Form, context: &Context) -> f32 {
     let nearest = [Topic::Phone, Topic::PhoneWeak];
     let other = |topic| context.has(topic) && nearest.iter().all(|phone| context.nearer(topic, *phone));
     if other(Topic::Other) || other(Topic::Version) {
+        return form.confidence - FULL;
+    }
+    // Directly behind `SSN:` or `passport no.` it is meant to be that, whether its checksum holds or not.
+    let named = |topic| context.distance(topic).is_some_and(|distance| distance <= NAMED);
+    if form.confidence < 0.8 && !context.has(Topic::Phone) && OTHER_NUMBERS.iter().any(|&topic| named(topic)) {
         return form.confidence - FULL;
     }
     let strong = context.bonus(Topic::Phone);
@@ -453,6 +500,13 @@ mod tests {
             "1234567%",
             "2020:12345678",
             "+000 123 4567",
+            "0.00452489",
+            "2400/200",
+            "2004-2010",
+            "1985 \u{2013} 1993",
+            "12 + 6644 - 3329",
+            "2400 / 200",
+            "1700-1200 = 500",
         ] {
             let found = alone(text).filter(|(_, confidence)| *confidence >= 0.2);
             assert_eq!(found, None, "{text}");

@@ -124,7 +124,7 @@ pub(crate) fn card(run: &Run, length: usize) -> Option<f32> {
             groups.iter().map(|&group| usize::from(group)).sum::<usize>() == length
                 && [b" ", b"-", b"."].iter().any(|separator| run.is_grouped(groups, *separator))
         };
-        cards::GROUPS.iter().any(|groups| known(groups))
+        cards::GROUPS.iter().any(known)
     };
     if !bare && !grouped() {
         return None;

@@ -196,17 +196,18 @@ impl Walk<'_> {
             return;
         }
         let context = self.context(start, end);
-        let mut confidence = match reach {
-            Reach::Public => 0.7 + context.bonus(Topic::Ip),
-            Reach::Private => 0.3 + context.bonus(Topic::Ip),
-            Reach::Nobody => 0.2,
-        };
-        // `version 1.2.3.4`
         let bytes = self.text.as_bytes();
         let dotted = !bytes[start..end].contains(&b':');
-        if dotted && context.has(Topic::Version) && context.nearer(Topic::Version, Topic::Ip) {
-            confidence -= 0.45;
-        }
+        // `version 1.2.3.4`
+        let version = dotted && context.has(Topic::Version) && context.nearer(Topic::Version, Topic::Ip);
+        let bonus = if version { -0.45 } else { context.bonus(Topic::Ip) };
+        let confidence = match reach {
+            Reach::Public if dotted && net::is_like_version(bytes, start, end) => 0.45 + bonus,
+            Reach::Public => 0.7 + bonus,
+            Reach::Private => 0.3 + bonus,
+            Reach::Documentation => 0.2 + bonus,
+            Reach::Nobody => 0.15,
+        };
         self.push(Kind::IpAddress, start, end, confidence);
     }
 
@@ -293,6 +294,10 @@ impl Walk<'_> {
         let date = dates::month_first(self.text, start)
             .or_else(|| dates::from_digit(self.text, start).map(|end| (start, end)));
         let Some((start, end)) = date else { return };
+        // Whoever was born before 1900 is a figure of history.
+        if dates::is_before_1900(&self.text[start..end]) {
+            return;
+        }
         let context = self.context(start, end);
         // The word has to be near, and before the date: a text about a life has many dates.
         let bonus = context.distance(Topic::Birth).filter(|distance| *distance <= 40).map_or(0.0, |_| FULL);
@@ -372,7 +377,7 @@ impl Walk<'_> {
                 (6..=20).contains(&length) && digits >= 5 && run.one_separator(length),
                 60,
             ),
-            (Kind::PostalCode, Topic::Postal, length <= 10 && digits >= 2 && run.one_separator(length), 12),
+            (Kind::PostalCode, Topic::Postal, length <= 10 && digits >= 2 && is_postal(self.text, run, length), 12),
         ];
         for (kind, topic, fits, reach) in kinds {
             if !fits || !self.scanner.wanted.has(kind) {
@@ -386,6 +391,12 @@ impl Walk<'_> {
             }
         }
     }
+}
+
+/// Whether a stretch is written as a postal code is: in capitals, in one or two groups, without a decimal point.
+fn is_postal(text: &str, run: &Run, length: usize) -> bool {
+    let written = &text[run.start..run.end(length)];
+    run.one_separator(length) && !written.bytes().any(|byte| byte == b'.' || byte.is_ascii_lowercase())
 }
 
 /// A word of two to four capital letters directly before a place, with one separator between.
