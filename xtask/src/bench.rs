@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: Attune and its peer side by side. bench/README.md says what is measured and how to read it.
 
+mod data;
 mod model;
 mod report;
 mod shapes;
@@ -29,7 +30,8 @@ use work::{Case, Extent, Work};
 const USAGE: &str = "\
 usage: cargo xtask bench make-model SHAPE DIR
        cargo xtask bench train [--shape NAME,...] [--work NAME,...] [--rounds N] [--steps N] [--threads N]
-                               [--peers MODE,...] [--python PATH] [--no-peer] [--ft PATH] [--out DIR] [--quick]";
+                               [--peers MODE,...] [--python PATH] [--no-peer] [--ft PATH] [--out DIR] [--quick]
+       cargo xtask bench data [--assets DIR] [--only NAME,...] [--rounds N] [--no-peer] [--out DIR]";
 
 /// Time for one measurement of the peak; there is one before each process of Attune.
 const PEAK_SECONDS: f64 = 0.5;
@@ -43,6 +45,7 @@ pub(crate) fn run(root: &Path, args: &[&str]) -> Result<bool> {
             model::make(&Shape::named(shape)?, Path::new(dir))?;
             Ok(true)
         }
+        ["data", options @ ..] => data::run(root, options),
         ["train", options @ ..] => Bench::new(root, &Options::parse(options)?)?.run(),
         _ => bail!(USAGE),
     }

@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-const USAGE: &str = "usage: cargo xtask test | peers | bench train ... | bench make-model SHAPE DIR";
+const USAGE: &str = "usage: cargo xtask test | peers | bench train ... | bench data ... | bench make-model SHAPE DIR";
 
 fn main() -> ExitCode {
     match run() {
