@@ -32,8 +32,14 @@ impl Looker {
     pub(crate) fn findings(&self, object: &Map<String, Value>) -> (Vec<String>, Vec<String>) {
         let hits = self.hits(object);
         let of = |category| {
-            let hits = hits.iter().filter(|hit| hit.finding.category == category);
-            hits.map(|hit| format!("{} at {}", hit.finding.rule, hit.path)).collect()
+            let mut places: Vec<String> = Vec::new();
+            for hit in hits.iter().filter(|hit| hit.finding.category == category) {
+                let place = format!("{} at {}", hit.finding.rule, hit.path);
+                if !places.contains(&place) {
+                    places.push(place);
+                }
+            }
+            places
         };
         (of(Category::Secret), of(Category::Pii))
     }
