@@ -44,6 +44,7 @@ mod lines;
 mod problem;
 mod read;
 mod row;
+pub mod screen;
 mod split;
 
 pub use error::{DataError, FormCount, JsonFault, Misfit, PreferenceKind};
