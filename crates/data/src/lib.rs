@@ -43,6 +43,8 @@ mod json;
 mod lines;
 mod problem;
 mod read;
+pub mod record;
+pub use record::*;
 mod row;
 pub mod screen;
 mod split;
