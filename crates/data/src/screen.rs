@@ -1,4 +1,4 @@
-//! Screens for what is in the texts: how good, how repetitive, how suspicious.
+//! Screens for what is in the texts: how good and how repetitive.
 //!
 //! Everything here is a function of texts and knows nothing of files. Documents (web pages, manuals) and rows of
 //! questions and answers are judged by different rules: the rules for documents throw away nearly every row of
@@ -6,18 +6,12 @@
 //!
 //! - [`documents`]: the rules of Gopher, C4 and FineWeb for documents.
 //! - [`answers`]: a score for a question with its answer, and the best share of each group of rows.
-//! - [`poison`]: a gate against planted rows, over a whole set in two passes.
-//! - [`preference`]: what can go wrong with chosen and rejected answers, and with labels.
-//! - [`language`]: which language a text is in.
 //! - [`text_facts`]: words, sentences and how well a text can be compressed.
 //!
 //! Nothing is random and nothing depends on the number of threads: the same texts give the same numbers.
 
 pub mod answers;
 pub mod documents;
-pub mod language;
 mod ngrams;
 mod phrases;
-pub mod poison;
-pub mod preference;
 pub mod text_facts;

@@ -91,7 +91,11 @@ fn word_length(text: &str) -> usize {
 }
 
 fn is_blank(c: char) -> bool {
-    if c.is_ascii() { c.is_ascii_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c) || c == '\u{b}' } else { c.is_whitespace() }
+    if c.is_ascii() {
+        c.is_ascii_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c) || c == '\u{b}'
+    } else {
+        c.is_whitespace()
+    }
 }
 
 /// Letters, digits, the underscore, and the marks without which Indic words fall apart.
@@ -150,6 +154,8 @@ pub fn sentence_count(text: &str) -> usize {
             continue;
         }
         if c.is_whitespace() {
+            // Blanks at the head of a line are no token.
+            line_start = line_start && token_start == at;
             token_start = at + c.len_utf8();
             continue;
         }
@@ -157,7 +163,9 @@ pub fn sentence_count(text: &str) -> usize {
         let ends = match c {
             '。' | '！' | '？' | '｡' => true,
             '.' | '!' | '?' | '…' | '।' | '॥' | '؟' | '۔' | '።' => {
-                while chars.next_if(|&(_, next)| is_closing(next) || matches!(next, '.' | '!' | '?' | '…')).is_some() {}
+                while chars.next_if(|&(_, next)| is_closing(next) || matches!(next, '.' | '!' | '?' | '…')).is_some()
+                {
+                }
                 chars.peek().is_none_or(|&(_, next)| next.is_whitespace())
                     && !(c == '.' && goes_on(&text[token_start..at], line_start))
             }
@@ -169,12 +177,7 @@ pub fn sentence_count(text: &str) -> usize {
         } else if c.is_alphanumeric() {
             open = true;
         }
-        if ends || c.is_whitespace() {
-            line_start = false;
-        } else if line_start && token_start < at && text[..token_start].ends_with([' ', '\t']) {
-            line_start = text[..token_start].trim_end_matches([' ', '\t']).is_empty()
-                || text[..token_start].trim_end_matches([' ', '\t']).ends_with('\n');
-        }
+        line_start = line_start && !ends;
     }
     sentences + usize::from(open)
 }
@@ -315,9 +318,10 @@ mod tests {
     #[test]
     fn words_and_signs() {
         assert_eq!(split("This is a test."), ["This", "is", "a", "test", "."]);
-        assert_eq!(split("I don't... pay $3.50, or 1,000!?"), [
-            "I", "don't", "...", "pay", "$", "3.50", ",", "or", "1,000", "!", "?"
-        ]);
+        assert_eq!(
+            split("I don't... pay $3.50, or 1,000!?"),
+            ["I", "don't", "...", "pay", "$", "3.50", ",", "or", "1,000", "!", "?"]
+        );
         assert_eq!(split("The.and.that"), ["The.and.that"]);
         assert_eq!(split("well-known -- 'quoted'"), ["well-known", "-", "-", "'", "quoted", "'"]);
         assert_eq!(split("你好，world"), ["你", "好", "，", "world"]);
@@ -347,10 +351,12 @@ mod tests {
     fn repeated_text_compresses_and_random_text_does_not() {
         assert_eq!(compress_ratio("short"), 1.0);
         assert!(compress_ratio(&"the same again ".repeat(50)) < 0.1);
-        let prose = "The quick brown fox jumps over the lazy dog while five boxing wizards sing of sphinxes and quartz.";
+        let prose =
+            "The quick brown fox jumps over the lazy dog while five boxing wizards sing of sphinxes and quartz.";
         let ratio = compress_ratio(prose);
         assert!((0.4..0.8).contains(&ratio), "{ratio}");
-        let random: String = (0u64..400).map(|n| char::from(b'!' + (stable_hash(&n.to_le_bytes()) % 90) as u8)).collect();
+        let random: String =
+            (0u64..400).map(|n| char::from(b'!' + (stable_hash(&n.to_le_bytes()) % 90) as u8)).collect();
         assert!(compress_ratio(&random) > 0.75, "{}", compress_ratio(&random));
     }
 
