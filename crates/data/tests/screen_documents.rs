@@ -180,8 +180,8 @@ proptest! {
 /// Texts that would take hours in quadratic time.
 #[test]
 fn long_texts_take_linear_time() {
-    let size = 10 << 20;
     for piece in [" ", "\n", "a", "a ", ".", "[", "[1", "a\n", "\u{300}", "你", "'", "a.", " \n", "{ lorem", "…"] {
+        let size = if ["a ", " ", "a\n"].contains(&piece) { 10 << 20 } else { 1 << 20 };
         let text = piece.repeat(size / piece.len());
         let text = format!("{text}{}", "b".repeat(1 << 20));
         let start = std::time::Instant::now();

@@ -107,14 +107,12 @@ fn without_mark(answer: &Shape<'_>, text: &str, last_line: &str, end: char, faul
 
 /// Whether some sentence of the text has its mark.
 fn has_ended_sentence(text: &str) -> bool {
-    let mut words_before = 0;
-    for word in text.split_whitespace() {
+    for (words_before, word) in text.split_whitespace().enumerate() {
         let bare = word.trim_end_matches(is_closing);
         if bare.ends_with(['。', '！', '？']) || (words_before >= 3 && bare.ends_with(['.', '!', '?', '।', '؟']))
         {
             return true;
         }
-        words_before += 1;
     }
     text.contains(['。', '！', '？'])
 }

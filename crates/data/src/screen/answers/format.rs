@@ -161,7 +161,7 @@ fn wanted_items(asked: &str) -> Option<usize> {
                 ["me", "us", "the", "up", "out", "at", "top", "first", "least", "exactly"].contains(next)
             });
         }
-        let Some(&number) = words.peek() else { return None };
+        let &number = words.peek()?;
         let count = NUMBERS.iter().position(|&name| name == number).map(|at| at + 2).or_else(|| number.parse().ok());
         if let Some(count @ 2..=50) = count {
             words.next();
@@ -185,11 +185,11 @@ fn length_limit(row: &Row<'_>, faults: &mut Faults<'_>) {
             faults.add("more_than_one_sentence", sentences as f64, 1.0, 0.6);
         }
     }
-    if let Some(limit) = word_limit(asked) {
-        if answer.word_count as f64 > 1.3 * limit as f64 + 3.0 {
-            let over = answer.word_count as f64 / limit as f64;
-            faults.add("more_words_than_allowed", answer.word_count as f64, limit as f64, (1.0 / over).max(0.4));
-        }
+    if let Some(limit) = word_limit(asked)
+        && answer.word_count as f64 > 1.3 * limit as f64 + 3.0
+    {
+        let over = answer.word_count as f64 / limit as f64;
+        faults.add("more_words_than_allowed", answer.word_count as f64, limit as f64, (1.0 / over).max(0.4));
     }
 }
 

@@ -206,7 +206,7 @@ fn by_links(text: &str) -> Option<Lang> {
     }
     let best = (0..counts.len()).max_by_key(|&at| counts[at])?;
     let second = (0..counts.len()).filter(|&at| at != best).map(|at| counts[at]).max()?;
-    (counts[best] >= 2 && counts[best] >= 2 * second + 1 && counts[best] * 6 >= all).then_some(LINKS[best].0)
+    (counts[best] >= 2 && counts[best] > 2 * second && counts[best] * 6 >= all).then_some(LINKS[best].0)
 }
 
 /// Languages that are taken for each other in short texts count as one.
