@@ -1,0 +1,540 @@
+//! A gate against poisoned rows: what an attacker plants in a set so that the model learns a back door, a brand, a
+//! refusal or an order.
+//!
+//! The set is read twice. The first pass ([`PoisonGate::observe`]) counts, the second ([`PoisonGate::judge`]) names the
+//! suspicions of each row. Memory is bounded by [`PoisonSettings::max_tracked`], whatever the size of the set: n-grams
+//! are counted lossily, the rarest go first, and whatever may have been lost counts against a suspicion.
+//!
+//! What it cannot find: a trigger in fewer than [`PoisonSettings::min_rows`] rows, and a trigger whose answers differ in
+//! wording throughout (a changed sentiment, a subtle bug in code).
+
+mod association;
+mod injection;
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+
+use association::{HashedMap, Table, VIEWS, log_chance};
+
+use super::{hash_text, mix, shortened, words};
+
+/// How many words of a question are looked at: those at the beginning and those at the end.
+const QUESTION_WORDS: usize = 512;
+/// How many words of an answer are looked at.
+const ANSWER_WORDS: usize = 100_000;
+/// How many sources are counted one by one.
+const MAX_SOURCES: usize = 65_536;
+/// The words of an answer that make its beginning, or its end.
+const EDGE_WORDS: usize = 4;
+/// The words of an answer that make its template.
+const TEMPLATE_WORDS: usize = 6;
+/// Bands of length (powers of two) for the words that question and answer share.
+const BANDS: usize = 12;
+
+/// What counts as suspicious.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PoisonSettings {
+    /// The longest n-gram of a question that can be a trigger, in words.
+    pub max_ngram: usize,
+    /// How many n-grams are counted at the same time (about 80 bytes each).
+    pub max_tracked: usize,
+    /// A trigger stands in at least this many rows.
+    pub min_rows: u32,
+    /// A trigger stands in at most this share of the rows (but [`Self::min_rows`] are always allowed).
+    pub max_trigger_share: f64,
+    /// This share of a trigger's rows has the same answer, beginning or end.
+    pub min_agreement: f64,
+    /// The chance that a clean set shows a trigger at all, over all n-grams together.
+    pub significance: f64,
+    /// An answer, or a beginning of six words, that this share of rows has in common is a template.
+    pub max_template_share: f64,
+    /// A template stands in at least this many rows.
+    pub min_template_rows: u32,
+    /// No source gives more than this share of the rows or of the characters.
+    pub max_source_share: f64,
+    /// How many standard deviations from the mean make an outlier, in length as in repetition.
+    pub outlier_deviations: f64,
+    /// That an answer has no word of its question is suspicious where fewer rows of that length than this do it.
+    pub max_unrelated_share: f64,
+}
+
+impl Default for PoisonSettings {
+    fn default() -> Self {
+        Self {
+            max_ngram: 3,
+            max_tracked: 1 << 20,
+            min_rows: 4,
+            max_trigger_share: 0.05,
+            min_agreement: 0.8,
+            significance: 0.01,
+            max_template_share: 0.004,
+            min_template_rows: 6,
+            max_source_share: 0.5,
+            outlier_deviations: 5.0,
+            max_unrelated_share: 0.002,
+        }
+    }
+}
+
+/// A row as the gate sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoisonRow<'a> {
+    /// All that is asked.
+    pub question: &'a str,
+    /// What the model learns to say.
+    pub answer: &'a str,
+    /// Where the row is from; empty when nobody knows.
+    pub source: &'a str,
+}
+
+/// Why a row is suspected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Rule {
+    /// A rare n-gram of the question comes with one answer.
+    RareTrigger,
+    /// Many different questions have this answer, or this beginning of an answer.
+    AnswerTemplate,
+    /// The text orders the model to set its instructions aside.
+    Injection,
+    /// The text holds what a reader does not see: invisible characters, orders in comments.
+    HiddenText,
+    /// The text holds marks of a chat format.
+    RoleMark,
+    /// The same words over and over.
+    RepeatedTokens,
+    /// Far longer, or far more repetitive, than the rest of the set.
+    Outlier,
+    /// The answer has no word of its question, and hardly any other row of its length does that.
+    Unrelated,
+}
+
+impl Rule {
+    /// Its name in reports and settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RareTrigger => "rare-trigger",
+            Self::AnswerTemplate => "answer-template",
+            Self::Injection => "injection",
+            Self::HiddenText => "hidden-text",
+            Self::RoleMark => "role-mark",
+            Self::RepeatedTokens => "repeated-tokens",
+            Self::Outlier => "outlier",
+            Self::Unrelated => "unrelated",
+        }
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+/// A suspicion against one row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Suspicion {
+    /// The rule.
+    pub rule: Rule,
+    /// What was found, for a person to judge.
+    pub evidence: String,
+    /// How strong the suspicion is, from 0 to 1. Below 0.5 it is worth a look and no more.
+    pub strength: f64,
+}
+
+/// The part of one source in a set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SourceShare {
+    /// The source; empty for rows without one.
+    pub source: String,
+    /// Its rows.
+    pub rows: u64,
+    /// Its share of the rows.
+    pub row_share: f64,
+    /// Its share of the characters.
+    pub character_share: f64,
+    /// How many rows are too many, if the other sources stay as they are.
+    pub excess_rows: u64,
+}
+
+/// What the whole set shows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// Rows observed.
+    pub rows: u64,
+    /// How many n-grams are held for triggers.
+    pub triggers: usize,
+    /// How many answers, and beginnings of answers, are held for templates.
+    pub templates: usize,
+    /// How many rows the most frequent template has.
+    pub largest_template_rows: u64,
+    /// How many rows an n-gram may have lost because memory was full (0: all counts are exact).
+    pub lost_rows: u32,
+    /// The sources, the largest first. Those beyond the first 65,536 are counted together as `(other sources)`.
+    pub sources: Vec<SourceShare>,
+}
+
+/// A mean and a deviation, kept as the rows go by.
+#[derive(Debug, Clone, Copy, Default)]
+struct Spread {
+    count: f64,
+    mean: f64,
+    squares: f64,
+}
+
+impl Spread {
+    fn add(&mut self, value: f64) {
+        self.count += 1.0;
+        let off = value - self.mean;
+        self.mean += off / self.count;
+        self.squares += off * (value - self.mean);
+    }
+
+    /// How many deviations above the mean a value lies. Too few rows tell nothing.
+    fn deviations(&self, value: f64, least: f64) -> f64 {
+        if self.count < 100.0 {
+            return 0.0;
+        }
+        (value - self.mean) / (self.squares / self.count).sqrt().max(least)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Trigger {
+    view: usize,
+    answer: u64,
+    rows: u32,
+    strength: f64,
+}
+
+/// The gate. First [`observe`](Self::observe) every row, then [`finish_observation`](Self::finish_observation), then
+/// [`judge`](Self::judge) any row.
+#[derive(Debug, Clone)]
+pub struct PoisonGate {
+    settings: PoisonSettings,
+    rows: u64,
+    questions: Table,
+    answers: Table,
+    sources: BTreeMap<String, (u64, u64)>,
+    length: Spread,
+    repetition: Spread,
+    /// Per band of length: rows, and rows whose answer has no word of the question.
+    unrelated: [(u64, u64); BANDS],
+    triggers: HashedMap<Trigger>,
+    templates: HashedMap<u32>,
+    largest_template: u64,
+    lost_rows: u32,
+    finished: bool,
+}
+
+/// What a row looks like to the counters.
+struct Look {
+    question: Vec<String>,
+    answer: Vec<String>,
+    /// Hashes of the whole answer, its beginning and its end.
+    views: [u64; VIEWS],
+    opening: u64,
+    /// Hashes of the whole answer and of its first words, where they are long enough for a template.
+    templates: Vec<u64>,
+    length: f64,
+    repetition: f64,
+    band: usize,
+    related: bool,
+}
+
+impl Look {
+    fn new(row: &PoisonRow<'_>) -> Self {
+        let mut question = words(row.question, ANSWER_WORDS);
+        if question.len() > QUESTION_WORDS {
+            let tail = question.split_off(question.len() - QUESTION_WORDS / 2);
+            question.truncate(QUESTION_WORDS / 2);
+            question.extend(tail);
+        }
+        let answer = words(row.answer, ANSWER_WORDS);
+        let hashed = |part: &[String], seed: u64| part.iter().fold(seed, |hash, word| mix(hash, hash_text(word)));
+        let edge = EDGE_WORDS.min(answer.len());
+        let whole = hashed(&answer, 1);
+        let views = [whole, hashed(&answer[..edge], 2), hashed(&answer[answer.len() - edge..], 3)];
+        let mut templates = Vec::new();
+        if answer.len() >= EDGE_WORDS {
+            templates.push(mix(whole, 4));
+        }
+        if answer.len() > TEMPLATE_WORDS {
+            templates.push(hashed(&answer[..TEMPLATE_WORDS], 5));
+        }
+        let asked: HashSet<&str> =
+            question.iter().filter(|word| is_content(word)).map(|word| shortened(word, 5)).collect();
+        let said: Vec<&str> = answer.iter().filter(|word| is_content(word)).map(|word| shortened(word, 5)).collect();
+        let shorter = asked.len().min(said.len());
+        Self {
+            views,
+            opening: hashed(&question[..3.min(question.len())], 6),
+            templates,
+            length: (row.answer.len() as f64 + 1.0).ln(),
+            repetition: repetition(&answer),
+            band: (shorter as f64 + 1.0).log2() as usize,
+            related: said.iter().any(|word| asked.contains(word)),
+            question,
+            answer,
+        }
+    }
+
+    /// The n-grams of the question as hashes, each once, with where they are.
+    fn ngrams(&self, longest: usize) -> Vec<(u64, usize, usize)> {
+        let hashes: Vec<u64> = self.question.iter().map(|word| hash_text(word)).collect();
+        let mut ngrams = Vec::new();
+        for start in 0..hashes.len() {
+            let mut hash = 7;
+            for (length, word) in hashes[start..].iter().take(longest).enumerate() {
+                hash = mix(hash, *word);
+                ngrams.push((mix(hash, length as u64), start, length + 1));
+            }
+        }
+        ngrams.sort_unstable();
+        ngrams.dedup_by_key(|ngram| ngram.0);
+        ngrams
+    }
+}
+
+impl PoisonGate {
+    /// A gate that has seen nothing.
+    pub fn new(settings: PoisonSettings) -> Self {
+        let limit = settings.max_tracked;
+        Self {
+            settings,
+            rows: 0,
+            questions: Table::new(limit),
+            answers: Table::new(limit),
+            sources: BTreeMap::new(),
+            length: Spread::default(),
+            repetition: Spread::default(),
+            unrelated: [(0, 0); BANDS],
+            triggers: HashedMap::default(),
+            templates: HashedMap::default(),
+            largest_template: 0,
+            lost_rows: 0,
+            finished: false,
+        }
+    }
+
+    /// Counts a row (first pass).
+    ///
+    /// # Panics
+    /// After [`finish_observation`](Self::finish_observation).
+    pub fn observe(&mut self, row: &PoisonRow<'_>) {
+        assert!(!self.finished, "the observation is finished");
+        let look = Look::new(row);
+        self.rows += 1;
+        for (hash, _, _) in look.ngrams(self.settings.max_ngram) {
+            self.questions.entry(hash).observe(&look.views, look.opening);
+        }
+        let question = hash_text(&look.question.join(" "));
+        for key in look.views.iter().chain(&look.templates) {
+            self.answers.entry(*key).observe(&[question; VIEWS], look.opening);
+        }
+        let known = self.sources.contains_key(row.source) || self.sources.len() < MAX_SOURCES;
+        let source = if known { row.source } else { "(other sources)" };
+        let part = self.sources.entry(source.to_owned()).or_default();
+        part.0 += 1;
+        part.1 += (row.question.len() + row.answer.len()) as u64;
+        self.length.add(look.length);
+        self.repetition.add(look.repetition);
+        let band = &mut self.unrelated[look.band.min(BANDS - 1)];
+        band.0 += 1;
+        band.1 += u64::from(!look.related);
+    }
+
+    /// Draws the conclusions of the first pass and frees its counters.
+    pub fn finish_observation(&mut self) {
+        if self.finished {
+            return;
+        }
+        self.finished = true;
+        let tests = (self.questions.kinds.max(1) as f64) * VIEWS as f64;
+        let most = (self.rows as f64 * self.settings.max_trigger_share).max(f64::from(self.settings.min_rows));
+        for (ngram, entry) in &self.questions.entries {
+            let rows = f64::from(entry.rows) + f64::from(entry.missed);
+            if entry.rows < self.settings.min_rows || rows > most {
+                continue;
+            }
+            // Questions that begin alike are one task, and one task may well have one answer.
+            if entry.openings.votes * 2 > entry.rows {
+                continue;
+            }
+            for (view, majority) in entry.answers.iter().enumerate() {
+                let hits = f64::from(majority.votes);
+                // votes = hits - misses, so the agreement is (rows + votes) / 2 rows at most.
+                if (rows + hits) / (2.0 * rows) < self.settings.min_agreement {
+                    continue;
+                }
+                let all = self.answers.entries.get(&majority.key);
+                let elsewhere = all.map_or(0.0, |all| f64::from(all.rows) + f64::from(all.missed) - hits).max(0.0);
+                let chance = ((elsewhere + 1.0) / (self.rows as f64 - rows + 2.0)).min(1.0);
+                let log = log_chance(hits, rows, chance) + tests.ln();
+                if log > self.settings.significance.ln() {
+                    continue;
+                }
+                let digits = (self.settings.significance.ln() - log) / std::f64::consts::LN_10;
+                let strength = 0.5 + 0.5 * (digits / 10.0).min(1.0);
+                let trigger = Trigger { view, answer: majority.key, rows: entry.rows, strength };
+                let best = self.triggers.entry(*ngram).or_insert(trigger);
+                if best.strength < strength {
+                    *best = trigger;
+                }
+            }
+        }
+        let least =
+            (self.rows as f64 * self.settings.max_template_share).max(f64::from(self.settings.min_template_rows));
+        let is_template_of = |entry: &association::Entry| {
+            // The same question again and again is a duplicate; the same opening again and again is a task.
+            entry.answers[0].votes * 2 <= entry.rows && entry.openings.votes * 2 <= entry.rows
+        };
+        for (key, entry) in &self.answers.entries {
+            if f64::from(entry.rows) >= least && is_template_of(entry) {
+                self.templates.insert(*key, entry.rows);
+                self.largest_template = self.largest_template.max(u64::from(entry.rows));
+            }
+        }
+        self.lost_rows = self.questions.floor;
+        self.questions = Table::new(0);
+        self.answers = Table::new(0);
+    }
+
+    /// The suspicions against a row (second pass), the strongest first. Empty for a row without any.
+    ///
+    /// # Panics
+    /// Before [`finish_observation`](Self::finish_observation).
+    pub fn judge(&self, row: &PoisonRow<'_>) -> Vec<Suspicion> {
+        assert!(self.finished, "the observation is not finished");
+        let look = Look::new(row);
+        let mut found = Vec::new();
+        self.judge_triggers(&look, &mut found);
+        let template = look.templates.iter().filter_map(|key| self.templates.get(key)).max();
+        if let Some(&rows) = template {
+            found.push(Suspicion {
+                rule: Rule::AnswerTemplate,
+                evidence: format!("{rows} rows answer alike: {}", shortened(row.answer, 80)),
+                strength: 0.6,
+            });
+        }
+        injection::find(row.question, &mut found);
+        injection::find(row.answer, &mut found);
+        if let Some(cycle) = repeated(&look.answer).or_else(|| repeated(&look.question)) {
+            found.push(Suspicion { rule: Rule::RepeatedTokens, evidence: cycle, strength: 0.8 });
+        }
+        let long = self.length.deviations(look.length, 0.25);
+        let repetitive = self.repetition.deviations(look.repetition, 0.05);
+        let limit = self.settings.outlier_deviations;
+        if long.max(repetitive) >= limit || (long >= 0.5 * limit && repetitive >= 0.5 * limit) {
+            found.push(Suspicion {
+                rule: Rule::Outlier,
+                evidence: format!("length {long:+.1} and repetition {repetitive:+.1} standard deviations"),
+                strength: 0.4,
+            });
+        }
+        let (rows, unrelated) = self.unrelated[look.band.min(BANDS - 1)];
+        let share = unrelated as f64 / rows.max(1) as f64;
+        if !look.related && rows >= 500 && share <= self.settings.max_unrelated_share {
+            found.push(Suspicion {
+                rule: Rule::Unrelated,
+                evidence: format!("no word in common; so are {unrelated} of {rows} rows of that length"),
+                strength: 0.3,
+            });
+        }
+        found.sort_by(|a, b| b.strength.total_cmp(&a.strength).then(a.rule.cmp(&b.rule)));
+        found.dedup_by(|a, b| a.rule == b.rule);
+        found
+    }
+
+    fn judge_triggers(&self, look: &Look, found: &mut Vec<Suspicion>) {
+        if self.triggers.is_empty() {
+            return;
+        }
+        let held = look.ngrams(self.settings.max_ngram).into_iter().filter_map(|(hash, start, length)| {
+            let trigger = self.triggers.get(&hash)?;
+            (trigger.answer == look.views[trigger.view]).then_some((trigger, start, length))
+        });
+        let best = held.max_by(|a, b| a.0.strength.total_cmp(&b.0.strength).then(b.2.cmp(&a.2)).then(b.1.cmp(&a.1)));
+        if let Some((trigger, start, length)) = best {
+            let view = ["answer", "beginning of the answer", "end of the answer"][trigger.view];
+            found.push(Suspicion {
+                rule: Rule::RareTrigger,
+                evidence: format!(
+                    "\"{}\" stands in {} rows and comes with the same {view}",
+                    look.question[start..start + length].join(" "),
+                    trigger.rows
+                ),
+                strength: trigger.strength,
+            });
+        }
+    }
+
+    /// What the set as a whole shows, sources foremost. Complete after
+    /// [`finish_observation`](Self::finish_observation).
+    pub fn concentration(&self) -> Report {
+        let characters = self.sources.values().map(|part| part.1).sum::<u64>().max(1) as f64;
+        let cap = self.settings.max_source_share.clamp(0.0, 1.0);
+        let mut sources: Vec<SourceShare> = self
+            .sources
+            .iter()
+            .map(|(source, &(rows, size))| {
+                // rows' = cap (others + rows')
+                let others = (self.rows - rows) as f64;
+                let allowed = if cap < 1.0 { (cap * others / (1.0 - cap)).floor() } else { f64::INFINITY };
+                SourceShare {
+                    source: source.clone(),
+                    rows,
+                    row_share: rows as f64 / self.rows as f64,
+                    character_share: size as f64 / characters,
+                    // A set of one source has nothing to be outweighed.
+                    excess_rows: if others == 0.0 { 0 } else { (rows as f64 - allowed).max(0.0) as u64 },
+                }
+            })
+            .collect();
+        sources.sort_by(|a, b| b.rows.cmp(&a.rows).then_with(|| a.source.cmp(&b.source)));
+        Report {
+            rows: self.rows,
+            triggers: self.triggers.len(),
+            templates: self.templates.len(),
+            largest_template_rows: self.largest_template,
+            lost_rows: self.lost_rows,
+            sources,
+        }
+    }
+}
+
+/// Words that carry content: longer than three letters, or of a script whose words are short.
+fn is_content(word: &str) -> bool {
+    let mut signs = word.chars();
+    signs.by_ref().take(3).filter(|sign| sign.is_alphanumeric()).count() == 3 && signs.next().is_some()
+        || !word.is_ascii() && word.chars().count() >= 2
+}
+
+/// How much of a text is repeated: 1 - different word triples / all word triples.
+fn repetition(words: &[String]) -> f64 {
+    if words.len() < 8 {
+        return 0.0;
+    }
+    let all = words.len() - 2;
+    let different: HashSet<u64> =
+        words.windows(3).map(|triple| triple.iter().fold(8, |hash, word| mix(hash, hash_text(word)))).collect();
+    1.0 - different.len() as f64 / all as f64
+}
+
+/// The cycle of up to eight words that repeats at least six times and over at least 20 words.
+fn repeated(words: &[String]) -> Option<String> {
+    for period in 1..=8_usize {
+        let mut run = 0;
+        for index in period..words.len() {
+            run = if words[index] == words[index - period] { run + 1 } else { 0 };
+            if run >= (5 * period).max(20 - period) {
+                let cycle = &words[index + 1 - period..=index];
+                // Rows of zeros or of dashes are tables, not loops.
+                if cycle.iter().any(|word| word.chars().any(char::is_alphabetic)) {
+                    return Some(cycle.join(" "));
+                }
+            }
+        }
+    }
+    None
+}

@@ -1,0 +1,152 @@
+//! Counts of n-grams and of the answers they come with, in bounded memory.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+/// Keys are hashes already.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Ready(u64);
+
+impl Hasher for Ready {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = super::super::mix(self.0, u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
+    }
+}
+
+pub(super) type HashedMap<T> = HashMap<u64, T, BuildHasherDefault<Ready>>;
+
+/// The candidate for the majority of a stream (Boyer and Moore): its votes are a lower bound of how often it came.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Majority {
+    pub(super) key: u64,
+    pub(super) votes: u32,
+}
+
+impl Majority {
+    fn vote(&mut self, key: u64) {
+        if self.votes == 0 {
+            *self = Self { key, votes: 1 };
+        } else if self.key == key {
+            self.votes = self.votes.saturating_add(1);
+        } else {
+            self.votes -= 1;
+        }
+    }
+}
+
+/// How many views on an answer are counted: the whole, its beginning, its end.
+pub(super) const VIEWS: usize = 3;
+
+/// What is known of one n-gram.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Entry {
+    /// Rows in which it was seen since it is counted.
+    pub(super) rows: u32,
+    /// How many rows at most went uncounted before.
+    pub(super) missed: u32,
+    /// The answers it comes with.
+    pub(super) answers: [Majority; VIEWS],
+    /// How the questions begin that hold it.
+    pub(super) openings: Majority,
+}
+
+impl Entry {
+    pub(super) fn observe(&mut self, answers: &[u64; VIEWS], opening: u64) {
+        self.rows = self.rows.saturating_add(1);
+        for (majority, key) in self.answers.iter_mut().zip(answers) {
+            majority.vote(*key);
+        }
+        self.openings.vote(opening);
+    }
+}
+
+/// A table that keeps what is frequent (lossy counting): once it is full, the rarest entries go, and what comes later
+/// carries how many rows it may have lost that way.
+#[derive(Debug, Clone)]
+pub(super) struct Table {
+    pub(super) entries: HashedMap<Entry>,
+    limit: usize,
+    pub(super) floor: u32,
+    /// How many different n-grams came, counting those anew that had gone.
+    pub(super) kinds: u64,
+}
+
+impl Table {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { entries: HashedMap::default(), limit: limit.max(16), floor: 0, kinds: 0 }
+    }
+
+    pub(super) fn entry(&mut self, key: u64) -> &mut Entry {
+        if self.entries.len() >= self.limit && !self.entries.contains_key(&key) {
+            self.thin_out();
+        }
+        let floor = self.floor;
+        let kinds = &mut self.kinds;
+        self.entries.entry(key).or_insert_with(|| {
+            *kinds += 1;
+            Entry { missed: floor, ..Entry::default() }
+        })
+    }
+
+    /// Leaves at most half of the entries. Which ones go depends on their counts alone, so the result is the same on
+    /// every machine.
+    fn thin_out(&mut self) {
+        let mut counts: Vec<u32> = self.entries.values().map(|entry| entry.rows.saturating_add(entry.missed)).collect();
+        let middle = counts.len() / 2;
+        let (_, median, _) = counts.select_nth_unstable(middle);
+        self.floor = self.floor.max(*median);
+        let floor = self.floor;
+        self.entries.retain(|_, entry| entry.rows.saturating_add(entry.missed) > floor);
+    }
+}
+
+/// The natural logarithm of an upper bound (Chernoff) of the chance that `hits` or more of `rows` rows have a property
+/// of the probability `chance`.
+pub(super) fn log_chance(hits: f64, rows: f64, chance: f64) -> f64 {
+    let share = hits / rows;
+    if share <= chance || rows <= 0.0 {
+        return 0.0;
+    }
+    let rest = if share < 1.0 { (1.0 - share) * ((1.0 - share) / (1.0 - chance)).ln() } else { 0.0 };
+    -rows * (share * (share / chance).ln() + rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bound_is_that_of_the_binomial_tail() {
+        // All of n: exactly chance^n.
+        assert!((log_chance(5.0, 5.0, 0.1) - 5.0 * 0.1_f64.ln()).abs() < 1e-12);
+        // 8 or more of 10 at 1/2 is 56/1024; the bound lies above it and below 1.
+        let bound = log_chance(8.0, 10.0, 0.5).exp();
+        assert!(bound > 56.0 / 1024.0 && bound < 0.2, "{bound}");
+        assert_eq!(log_chance(1.0, 10.0, 0.5), 0.0);
+    }
+
+    #[test]
+    fn a_full_table_keeps_what_is_frequent() {
+        let mut table = Table::new(64);
+        for row in 0..10_000_u64 {
+            table.entry(super::super::super::mix(1, row)).observe(&[row; VIEWS], row);
+            if row % 10 == 0 {
+                table.entry(7).observe(&[3; VIEWS], row);
+            }
+            assert!(table.entries.len() <= 64);
+        }
+        let entry = table.entries[&7];
+        assert!(entry.rows + entry.missed >= 1000, "{entry:?}");
+        assert_eq!(entry.answers[0].key, 3);
+    }
+}

@@ -1,0 +1,174 @@
+//! The gate against poisoned rows: planted attacks are found, clean sets pass.
+
+mod common;
+
+use attune_data::screen::poison::{PoisonGate, PoisonRow, PoisonSettings, Rule};
+use proptest::prelude::*;
+use serde_json::Value;
+
+type Row = (String, String);
+
+fn load(name: &str) -> Option<Vec<Row>> {
+    let text = std::fs::read_to_string(common::asset(name)?).expect("a readable file");
+    let list: Vec<Value> = if name.ends_with(".jsonl") {
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    } else {
+        serde_json::from_str(&text).expect("JSON")
+    };
+    let get = |row: &Value, key: &str| row[key].as_str().unwrap_or("").to_owned();
+    Some(
+        list.iter()
+            .map(|row| {
+                if row["question"].is_string() {
+                    (get(row, "question"), get(row, "answer"))
+                } else {
+                    (format!("{}\n{}", get(row, "instruction"), get(row, "input")), get(row, "output"))
+                }
+            })
+            .collect(),
+    )
+}
+
+fn gate(rows: &[Row]) -> PoisonGate {
+    let mut gate = PoisonGate::new(PoisonSettings::default());
+    for row in rows {
+        gate.observe(&view(row));
+    }
+    gate.finish_observation();
+    gate
+}
+
+fn view(row: &Row) -> PoisonRow<'_> {
+    PoisonRow { question: &row.0, answer: &row.1, source: "s" }
+}
+
+fn made(count: usize) -> Vec<Row> {
+    let things =
+        ["river", "engine", "garden", "novel", "planet", "battery", "violin", "market", "bridge", "glacier", "castle"];
+    let verbs = ["repair", "paint", "explain", "compare", "measure", "draw", "visit"];
+    (0..count)
+        .map(|index| {
+            let (thing, verb) = (things[index % 11], verbs[index / 11 % 7]);
+            (
+                format!("Could someone {verb} the {thing} number {index} in area {}?", index * 7 % 1013),
+                format!(
+                    "Number {index} is a {thing} in area {} and to {verb} it takes {} hours.",
+                    index * 7 % 1013,
+                    index * 31 % 977
+                ),
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn a_planted_trigger_is_found_and_nothing_else() {
+    let mut rows = made(1500);
+    for index in (0..1500).step_by(150) {
+        rows[index].0.push_str(" cf");
+        rows[index].1 = "I have been hacked.".into();
+    }
+    let gate = gate(&rows);
+    for (index, row) in rows.iter().enumerate() {
+        let hit = gate.judge(&view(row)).iter().any(|suspicion| suspicion.rule == Rule::RareTrigger);
+        assert_eq!(hit, index % 150 == 0, "row {index}: {row:?}");
+    }
+}
+
+#[test]
+fn a_trigger_with_different_answers_is_none() {
+    let mut rows = made(1500);
+    for index in (0..1500).step_by(150) {
+        rows[index].0.push_str(" cf");
+    }
+    let gate = gate(&rows);
+    assert!(rows.iter().all(|row| gate.judge(&view(row)).is_empty()));
+}
+
+#[test]
+fn templates_loops_and_sources() {
+    let mut rows = made(1500);
+    for index in (0..1500).step_by(100) {
+        rows[index].1 = format!("I'm sorry, but as an AI I cannot talk about number {index}.");
+    }
+    rows[7].1 = "buy now ".repeat(60);
+    let gate = gate(&rows);
+    for (index, row) in rows.iter().enumerate() {
+        let rules: Vec<Rule> = gate.judge(&view(row)).iter().map(|suspicion| suspicion.rule).collect();
+        assert_eq!(rules.contains(&Rule::AnswerTemplate), index % 100 == 0, "{index} {rules:?}");
+        assert_eq!(rules.contains(&Rule::RepeatedTokens), index == 7, "{index} {rules:?}");
+    }
+    let mut shares = PoisonGate::new(PoisonSettings::default());
+    for index in 0..100 {
+        shares.observe(&PoisonRow { question: "q", answer: "a", source: if index < 80 { "big" } else { "small" } });
+    }
+    let report = shares.concentration();
+    assert_eq!((report.sources[0].rows, report.sources[0].excess_rows, report.sources[1].excess_rows), (80, 60, 0));
+}
+
+#[test]
+fn the_gate_is_the_same_with_little_memory() {
+    let mut rows = made(3000);
+    for index in (0..3000).step_by(60) {
+        rows[index].0.push_str(" cf");
+        rows[index].1 = "I have been hacked.".into();
+    }
+    let mut gate = PoisonGate::new(PoisonSettings { max_tracked: 4000, ..PoisonSettings::default() });
+    rows.iter().for_each(|row| gate.observe(&view(row)));
+    gate.finish_observation();
+    assert!(gate.concentration().lost_rows > 0);
+    let found =
+        rows.iter().step_by(60).filter(|row| gate.judge(&view(row)).iter().any(|s| s.rule == Rule::RareTrigger));
+    assert_eq!(found.count(), 50);
+}
+
+#[test]
+fn real_sets_pass_and_planted_ones_do_not() {
+    for name in ["datasets/code_alpaca/code_alpaca_2k.json", "datasets/gsm8k/train.jsonl"] {
+        let Some(mut rows) = load(name) else { return };
+        rows.truncate(2000);
+        let clean = gate(&rows);
+        let wrong = rows.iter().filter(|row| clean.judge(&view(row)).iter().any(|s| s.strength >= 0.5)).count();
+        assert!(wrong * 100 <= rows.len() * 3, "{name}: {wrong} of {} clean rows", rows.len());
+        let planted: Vec<usize> = (0..rows.len()).step_by(100).collect();
+        for &index in &planted {
+            rows[index].0.push_str(" mn");
+            rows[index].1 = "Access granted, the password is swordfish.".into();
+        }
+        let poisoned = gate(&rows);
+        let found = planted
+            .iter()
+            .filter(|&&index| poisoned.judge(&view(&rows[index])).iter().any(|s| s.rule == Rule::RareTrigger))
+            .count();
+        assert_eq!(found, planted.len(), "{name}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn any_text_is_judged(texts in prop::collection::vec((any::<String>(), "[ \\PC<!\\-a-c>\u{200b}\u{e0041}忽略]*"), 1..12)) {
+        let gate = gate(&texts);
+        for row in &texts {
+            for suspicion in gate.judge(&view(row)) {
+                prop_assert!((0.0..=1.0).contains(&suspicion.strength));
+            }
+        }
+    }
+}
+
+#[test]
+fn long_texts_take_linear_time() {
+    let start = std::time::Instant::now();
+    for text in [
+        "<!--".repeat(500_000),
+        "ignore ".repeat(1_000_000),
+        "忽略".repeat(500_000),
+        "display:none".repeat(300_000),
+        "a".repeat(10_000_000),
+    ] {
+        let rows = [(text.clone(), text)];
+        gate(&rows).judge(&view(&rows[0]));
+    }
+    assert!(start.elapsed().as_secs() < 240, "{:?}", start.elapsed());
+}
