@@ -260,6 +260,27 @@ fn what_unpacks_beyond_all_measure_is_refused() {
     }
 }
 
+/// A schema that nests a hundred thousand levels must not exhaust the stack.
+#[test]
+fn deep_schemas_are_refused() {
+    let levels = 100_000u32;
+    // Thrift: version 2, then a list of schema elements, each named `g` with one child, and a leaf.
+    let mut footer = vec![0x15, 0x04, 0x19, 0xFC];
+    let mut count = levels + 1;
+    while count >= 0x80 {
+        footer.push((count & 0x7F) as u8 | 0x80);
+        count >>= 7;
+    }
+    footer.push(count as u8);
+    for _ in 0..levels {
+        footer.extend([0x48, 1, b'g', 0x15, 2, 0]);
+    }
+    footer.extend([0x15, 2, 0x38, 1, b'x', 0, 0x16, 0, 0x19, 0x0C, 0]);
+    let length = u32::try_from(footer.len()).expect("small").to_le_bytes();
+    let error = fuzz::entries("a.parquet", &[b"PAR1", &footer[..], &length, b"PAR1"].concat()).expect_err("too deep");
+    assert!(matches!(&error, DataError::Unsupported { .. }) && error.to_string().contains("100 levels"), "{error}");
+}
+
 #[test]
 fn a_document_is_one_row() {
     let vtt = "WEBVTT\nLanguage: en\n\n00:01.000 --> 00:03.500\n<v Ada>Numbers &amp; music.</v>\n";

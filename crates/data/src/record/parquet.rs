@@ -14,10 +14,12 @@
 //!
 //! Timestamps in 96 bits, which old writers made, are read to the millisecond.
 
+mod footer;
+
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::Seek;
+use std::io::{Cursor, Read, Seek};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -50,6 +52,9 @@ const LONGEST_DECIMAL_BYTES: usize = 64;
 const UNPACKED_UNQUESTIONED: i64 = 256 << 20;
 const LARGEST_EXPANSION: u64 = 1000;
 
+/// Columns may be nested so deep; JSON is bounded alike.
+const DEEPEST_COLUMN: usize = 100;
+
 /// The rows of a Parquet file.
 pub(crate) struct ParquetRows {
     path: PathBuf,
@@ -70,12 +75,14 @@ impl ParquetRows {
         let path = path.to_path_buf();
         let system = |source| DataError::Read { path: path.clone(), source };
         let (file, bytes, reader): (Option<File>, u64, Result<Box<dyn FileReader>, Failure>) = match origin {
-            Origin::File(file) => {
+            Origin::File(mut file) => {
+                check_depth(&path, &mut file)?;
                 let bytes = file.metadata().map_err(system)?.len();
                 let again = file.try_clone().map_err(system)?;
                 (Some(again), bytes, guarded(|| Ok(Box::new(SerializedFileReader::new(file)?) as _)))
             }
             Origin::Memory(bytes) => {
+                check_depth(&path, &mut Cursor::new(&bytes))?;
                 let length = bytes.len() as u64;
                 (None, length, guarded(|| Ok(Box::new(SerializedFileReader::new(Bytes::from(bytes))?) as _)))
             }
@@ -86,7 +93,7 @@ impl ParquetRows {
             return Err(DataError::Expansion { path, times: LARGEST_EXPANSION });
         }
         let claimed = check(reader.metadata()).map_err(|reason| DataError::Damaged { path: path.clone(), reason })?;
-        check_names(&schema, 0).map_err(|reason| DataError::Unsupported { path: path.clone(), reason })?;
+        check_names(&schema).map_err(|reason| DataError::Unsupported { path: path.clone(), reason })?;
         let rows = guarded(|| Ok(RowIter::from_file_into(reader))).map_err(|failure| failure.into_error(&path))?;
         Ok(Self { path, rows, schema, claimed, read: 0, file, bytes, progress })
     }
@@ -169,6 +176,21 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     })
 }
 
+/// Refuses schemas that nest without end, before anything follows them down.
+fn check_depth(path: &Path, file: &mut (impl Read + Seek)) -> Result<(), DataError> {
+    match footer::look(file, DEEPEST_COLUMN) {
+        Ok(footer::Schema::Depth(depth)) if depth > DEEPEST_COLUMN => Err(DataError::Unsupported {
+            path: path.into(),
+            reason: format!("its columns are nested deeper than {DEEPEST_COLUMN} levels"),
+        }),
+        Ok(footer::Schema::Unknown) => {
+            Err(DataError::Damaged { path: path.into(), reason: "its footer does not hold a schema".into() })
+        }
+        Ok(footer::Schema::Depth(_) | footer::Schema::Absent) => Ok(()),
+        Err(source) => Err(DataError::Read { path: path.into(), source }),
+    }
+}
+
 /// Bytes of all texts in a value.
 fn text_bytes(value: &Value) -> usize {
     match value {
@@ -216,12 +238,9 @@ fn check(metadata: &ParquetMetaData) -> Result<u64, String> {
 }
 
 /// Two columns of one name would be one key.
-fn check_names(group: &Type, depth: usize) -> Result<(), String> {
+fn check_names(group: &Type) -> Result<(), String> {
     if group.is_primitive() {
         return Ok(());
-    }
-    if depth > 100 {
-        return Err("its columns are nested deeper than 100 levels".into());
     }
     let mut names = HashSet::new();
     for field in group.get_fields() {
@@ -231,7 +250,7 @@ fn check_names(group: &Type, depth: usize) -> Result<(), String> {
         if field.is_primitive() && field.get_basic_info().converted_type() == ConvertedType::INTERVAL {
             return Err(format!("the column {} holds intervals, which are not read", quoted(field.name())));
         }
-        check_names(field, depth + 1)?;
+        check_names(field)?;
     }
     Ok(())
 }
