@@ -36,7 +36,7 @@ pub struct Report {
     /// Texts that the guard kept, in the order of priority; the first few ([`Settings::listed`](super::Settings::listed)).
     pub guarded: Vec<Guarded>,
     /// How many texts the guard is known to have kept. Of the texts that are like a row but for the guard a few are
-    /// looked at, so this is a lower bound.
+    /// looked at, and in crowds none, so this is a lower bound.
     pub guarded_total: u64,
     /// Pairs that the sketches proposed.
     pub candidates: u64,

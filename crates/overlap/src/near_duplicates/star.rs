@@ -220,6 +220,10 @@ impl<C: Compare> Star<'_, C> {
     fn add_crowd(&self, prefix: &Prefix, from: u32, candidates: &mut Vec<u32>, judged: &mut Judged) {
         let Found { rows, cut_short } = self.crowd.search(prefix, from);
         judged.cut_short |= cut_short;
+        if !cut_short {
+            // The index knows better than the links which crowded rows are worth a comparison.
+            candidates.retain(|&candidate| !self.chains.is_crowded(candidate));
+        }
         candidates.extend(rows);
         candidates.sort_unstable();
         candidates.dedup();
