@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use attune_config::{Config, HiddenAction, RowAction, ScrubAction};
-use attune_data::{FormatChoice, ReadOptions};
+use attune_data::{FormatChoice, ReadOptions, Row, RowContent};
 use attune_formats::files::create_dir_all;
 use attune_scrub::Category;
 use serde::Serialize;
@@ -22,7 +22,7 @@ use crate::error::CurateError;
 use crate::fates::{Fates, Why};
 use crate::lineage::DatasetManifest;
 use crate::live::{TextStore, TextStoreWriter};
-use crate::progress::Watch;
+use crate::progress::{Progress, Watch};
 use crate::report::{SourceReport, StepReport};
 use crate::scrub::{self, Placeholders};
 use crate::spool::{Spool, SpoolWriter};
@@ -103,8 +103,38 @@ pub(crate) struct Facts {
     pub(crate) role: u32,
     pub(crate) chars: u32,
     pub(crate) quality: f32,
+    /// Band of the answer's length.
+    pub(crate) band: u8,
+    pub(crate) verdict: Verdict,
+    /// Whether a row that was removed names this one as the row that stays.
+    pub(crate) stands_for_others: bool,
     pub(crate) changed: bool,
     pub(crate) is_document: bool,
+}
+
+/// What a row says of its answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Verdict {
+    /// It is to be learned.
+    #[default]
+    None,
+    /// There are two, and one is better.
+    Pair,
+    Desirable,
+    Undesirable,
+}
+
+impl Verdict {
+    pub(crate) const ALL: [Self; 4] = [Self::None, Self::Pair, Self::Desirable, Self::Undesirable];
+
+    pub(crate) fn of(row: &Row) -> Self {
+        match &row.content {
+            RowContent::Chat(_) | RowContent::Completion { .. } => Self::None,
+            RowContent::Preference(_) => Self::Pair,
+            RowContent::Judged { desirable: true, .. } => Self::Desirable,
+            RowContent::Judged { desirable: false, .. } => Self::Undesirable,
+        }
+    }
 }
 
 /// Names by number.
@@ -153,6 +183,12 @@ pub(crate) struct Work<'a> {
     pub(crate) refusals: Vec<String>,
 }
 
+impl Work<'_> {
+    pub(crate) fn progress(&self, step: &'static str, done: usize, total: usize) -> Result<(), CurateError> {
+        self.watch.progress(Progress { step, done: done as u64, total: Some(total as u64), unit: "rows" })
+    }
+}
+
 /// Cleans a set and writes the folder.
 ///
 /// # Errors
@@ -170,10 +206,10 @@ pub fn clean(request: &Request<'_>, watch: &dyn Watch) -> Result<Outcome, Curate
     steps::contamination(&mut work)?;
     steps::quality(&mut work)?;
     steps::documents(&mut work)?;
+    steps::keep_best(&mut work)?;
     steps::exact_duplicates(&mut work)?;
     steps::near_duplicates(&mut work)?;
     steps::semantic_duplicates(&mut work)?;
-    steps::keep_best(&mut work)?;
     let sources = source_losses(&mut work);
     output::finish(work, sources)
 }
@@ -292,6 +328,7 @@ fn examine<'a>(
                         changes.insert(index as u32, told);
                         fact.changed = true;
                     }
+                    fact.verdict = said.verdict;
                     fact.hash = said.hash;
                     fact.chars = u32::try_from(said.texts.chars()).unwrap_or(u32::MAX);
                     fact.is_document = said.texts.question.is_empty();

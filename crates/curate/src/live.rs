@@ -58,11 +58,6 @@ impl TextStore {
         Ok(())
     }
 
-    /// Bytes of a row's question and answer.
-    pub(crate) fn bytes_of(&self, row: usize) -> u64 {
-        self.questions.entry_bytes(row) + self.answers.entry_bytes(row)
-    }
-
     /// Calls `map` for the texts of each of `rows` on all threads, and `take` in their order on this one.
     pub(crate) fn for_each<T: Send>(
         &self,

@@ -173,11 +173,6 @@ impl Placeholders {
         format!("[{}_{number}]", finding.label)
     }
 
-    /// How many values of each kind there are.
-    pub(crate) fn distinct(&self) -> impl Iterator<Item = (&'static str, usize)> {
-        self.counts.iter().map(|(label, count)| (*label, *count))
-    }
-
     /// `text` with its findings replaced; they are sorted and do not overlap.
     pub(crate) fn mask(&mut self, text: &str, findings: &[&Finding]) -> String {
         let mut masked = String::with_capacity(text.len());

@@ -62,11 +62,6 @@ impl Spool {
         if index == 0 { 0 } else { self.ends[index - 1] }
     }
 
-    /// Size of an entry.
-    pub(crate) fn entry_bytes(&self, index: usize) -> u64 {
-        self.ends[index] - self.start(index)
-    }
-
     /// Reads one entry.
     pub(crate) fn read(&self, index: usize, into: &mut Vec<u8>) -> io::Result<()> {
         self.read_range(index, index + 1, into)

@@ -5,7 +5,7 @@ use attune_data::{Record, Row};
 use attune_scrub::hidden;
 use serde_json::{Map, Value};
 
-use super::Request;
+use super::{Request, Verdict};
 use crate::corpus::{Corpus, Item};
 use crate::error::CurateError;
 use crate::looker::Looker;
@@ -32,6 +32,7 @@ pub(crate) struct Scanned {
 /// What a row says.
 pub(crate) struct Said {
     pub(crate) hash: [u8; 32],
+    pub(crate) verdict: Verdict,
     pub(crate) texts: Texts,
     pub(crate) hits: Vec<Hit>,
     pub(crate) hidden: Vec<&'static str>,
@@ -74,7 +75,12 @@ impl Scanner {
         };
         let hits = self.looker.hits(&record.object);
         let texts = Texts::of(&record, &row);
-        Scanned { source, role, rewritten, said: Ok(Said { hash: row.hash, texts, hits, hidden: found }) }
+        Scanned {
+            source,
+            role,
+            rewritten,
+            said: Ok(Said { hash: row.hash, verdict: Verdict::of(&row), texts, hits, hidden: found }),
+        }
     }
 
     /// What a changed row says.

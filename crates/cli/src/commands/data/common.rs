@@ -35,10 +35,6 @@ impl Source {
         Ok(Config::load_for_data(self.config.as_deref(), attune_config::environment(), &self.sets)?)
     }
 
-    pub(crate) fn format(&self) -> FormatChoice {
-        self.format.choice()
-    }
-
     /// The form that is named on the command line, or else in the configuration.
     pub(crate) fn format_of(&self, config: &Config) -> FormatChoice {
         match self.format {

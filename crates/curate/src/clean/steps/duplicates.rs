@@ -5,24 +5,35 @@ use std::collections::HashMap;
 use attune_config::{DuplicateField, DuplicateKeep, RowAction};
 use attune_overlap::near_duplicates::{self, Report, Settings, semantic};
 
-use crate::clean::{EXACT, NEAR, SEMANTIC, Work, apply, name_of, refusal};
+use crate::clean::{EXACT, NEAR, SEMANTIC, Verdict, Work, apply, name_of, refusal};
 use crate::error::CurateError;
 use crate::fates::Why;
 use crate::live::{Field, Live};
-use crate::progress::Progress;
 use crate::report::StepReport;
 
-/// The rows that stay, in the order in which they may stand for others.
-fn by_priority(work: &Work<'_>, live: &[u32]) -> Option<Vec<u32>> {
+/// The rows that stay, in the order in which they may stand for others: first those that already do, because a row that is
+/// named as the one that stays must stay.
+fn by_priority(work: &Work<'_>, live: &[u32]) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..live.len() as u32).collect();
+    let fact = |&index: &u32| &work.facts[live[index as usize] as usize];
     match work.request.config.clean.duplicate_keep {
-        DuplicateKeep::First => None,
-        DuplicateKeep::Best => {
-            let mut order: Vec<u32> = (0..live.len() as u32).collect();
-            let quality = |&index: &u32| work.facts[live[index as usize] as usize].quality;
-            order.sort_by(|left, right| quality(right).total_cmp(&quality(left)).then(left.cmp(right)));
-            Some(order)
-        }
+        DuplicateKeep::First => order.sort_by_key(|index| (!fact(index).stands_for_others, *index)),
+        DuplicateKeep::Best => order.sort_by(|left, right| {
+            let by_standing = fact(right).stands_for_others.cmp(&fact(left).stands_for_others);
+            by_standing.then(fact(right).quality.total_cmp(&fact(left).quality)).then(left.cmp(right))
+        }),
     }
+    order
+}
+
+/// Removes a row in favour of another one, which from now on stands for it. A row that stands for others stays.
+fn replace(work: &mut Work<'_>, action: RowAction, row: u32, step: &'static str, why: Why) {
+    let Why::Duplicate { kept, .. } = why else { return };
+    if action != RowAction::Remove || work.facts[row as usize].stands_for_others {
+        return;
+    }
+    work.facts[kept as usize].stands_for_others = true;
+    apply(work, action, row as usize, step, || why);
 }
 
 /// Rows whose content is equal, whatever their form.
@@ -33,7 +44,7 @@ pub(in crate::clean) fn exact_duplicates(work: &mut Work<'_>) -> Result<(), Cura
     }
     let live = work.fates.live();
     let mut report = StepReport::new(EXACT, name_of(&action), live.len());
-    let order = by_priority(work, &live).unwrap_or_else(|| (0..live.len() as u32).collect());
+    let order = by_priority(work, &live);
     let mut kept: HashMap<[u8; 32], u32> = HashMap::with_capacity(live.len());
     for index in order {
         let row = live[index as usize];
@@ -45,7 +56,7 @@ pub(in crate::clean) fn exact_duplicates(work: &mut Work<'_>) -> Result<(), Cura
         report.example(|| {
             format!("{}: equal to {}", work.corpus.origin(row as usize), work.corpus.origin(first as usize))
         });
-        apply(work, action, row as usize, EXACT, || Why::Duplicate { kept: first, field: "content", similarity: 1.0 });
+        replace(work, action, row, EXACT, Why::Duplicate { kept: first, field: "content", similarity: 1.0 });
     }
     close(work, report, action, "clean.duplicates");
     Ok(())
@@ -67,20 +78,23 @@ pub(in crate::clean) fn near_duplicates(work: &mut Work<'_>) -> Result<(), Curat
             DuplicateField::Row => ("whole text", Field::Row),
             DuplicateField::Question => ("question", Field::Question),
         };
-        // A row without a question has its whole text compared and nothing else.
-        let live: Vec<u32> = work
-            .fates
-            .live()
-            .into_iter()
-            .filter(|&row| field == Field::Row || !work.facts[row as usize].is_document)
-            .collect();
-        let order = by_priority(work, &live);
-        let settings = Settings { threshold: clean.duplicate_threshold, ..Settings::default() };
-        let watch = work.watch;
-        watch.progress(Progress { step: "near-duplicates", done: 0, total: Some(live.len() as u64), unit: "rows" })?;
-        let texts = Live { store: &work.texts, rows: &live, field };
-        let found = near_duplicates::find(&texts, order.as_deref(), &settings, &|_| ())?;
-        take(work, &mut report, action, NEAR, &live, name, &found);
+        // Answers that are wanted are not compared with those that are not.
+        for verdict in Verdict::ALL {
+            // Preference data asks the same question again and again, and documents ask none.
+            let is_asked = |row: u32| verdict == Verdict::None && !work.facts[row as usize].is_document;
+            let live: Vec<u32> = (work.fates.live().into_iter())
+                .filter(|&row| work.facts[row as usize].verdict == verdict && (field == Field::Row || is_asked(row)))
+                .collect();
+            if live.len() < 2 {
+                continue;
+            }
+            let order = by_priority(work, &live);
+            let settings = Settings { threshold: clean.duplicate_threshold, ..Settings::default() };
+            work.progress("near-duplicates", 0, live.len())?;
+            let texts = Live { store: &work.texts, rows: &live, field };
+            let found = near_duplicates::find(&texts, Some(&order), &settings, &|_| ())?;
+            take(work, &mut report, action, NEAR, &live, name, &found);
+        }
     }
     close(work, report, action, "clean.duplicates");
     Ok(())
@@ -93,11 +107,13 @@ pub(in crate::clean) fn semantic_duplicates(work: &mut Work<'_>) -> Result<(), C
     let Some(folder) = clean.semantic_model.as_deref().filter(|_| action != RowAction::Off) else { return Ok(()) };
     let model = semantic::Model::load(folder)?;
     let mut report = StepReport::new(SEMANTIC, name_of(&action), work.fates.staying());
-    let live = work.fates.live();
+    let facts = &work.facts;
+    let live: Vec<u32> =
+        work.fates.live().into_iter().filter(|&row| facts[row as usize].verdict == Verdict::None).collect();
     let order = by_priority(work, &live);
     let settings = semantic::Settings { threshold: clean.semantic_threshold, ..semantic::Settings::default() };
     let texts = Live { store: &work.texts, rows: &live, field: Field::Row };
-    let found = semantic::find(&texts, order.as_deref(), &model, &settings, &|_| ())?;
+    let found = semantic::find(&texts, Some(&order), &model, &settings, &|_| ())?;
     take(work, &mut report, action, SEMANTIC, &live, "meaning", &found);
     close(work, report, action, "clean.duplicates");
     Ok(())
@@ -121,7 +137,7 @@ fn take(
             format!("{this}: the {field} is that of {other} ({:.2})", removal.similarity)
         });
         let similarity = removal.similarity as f32;
-        apply(work, action, row as usize, step, || Why::Duplicate { kept, field, similarity });
+        replace(work, action, row, step, Why::Duplicate { kept, field, similarity });
     }
     if found.guarded_total > 0 {
         *report.kinds.entry(format!("{field} alike but for a number, a name or a negation: kept")).or_default() +=
