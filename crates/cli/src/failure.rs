@@ -4,6 +4,7 @@ use std::error::Error;
 
 use attune_compute::ComputeError;
 use attune_config::ConfigError;
+use attune_curate::CurateError;
 use attune_data::DataError;
 use attune_formats::files::FileError;
 use attune_formats::tensors::TensorError;
@@ -19,6 +20,9 @@ pub(crate) const FAILED: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
 /// Exit code: a gate refused.
 pub(crate) const REFUSED: u8 = 3;
+
+/// Exit code: the user ended the work and there is nothing to resume; what a shell reports for SIGINT.
+pub(crate) const INTERRUPTED: u8 = 130;
 
 /// Why a command ends without its result.
 #[derive(Debug)]
@@ -94,6 +98,28 @@ macro_rules! as_in_training {
 }
 
 as_in_training!(ConfigError, DataError, TextError, ModelError, ComputeError, FileError, TensorError);
+
+impl From<CurateError> for Failure {
+    fn from(error: CurateError) -> Self {
+        let exit_code = match &error {
+            CurateError::Data(_) => return unwrap_data(error),
+            CurateError::Refused { .. } => REFUSED,
+            CurateError::Exists { .. } | CurateError::Setting { .. } => USAGE,
+            CurateError::Interrupted => INTERRUPTED,
+            _ => FAILED,
+        };
+        let hint = error.hint();
+        Self::from_error(error, hint, exit_code)
+    }
+}
+
+/// A file that cannot be read ends every command alike.
+fn unwrap_data(error: CurateError) -> Failure {
+    match error {
+        CurateError::Data(error) => error.into(),
+        other => Failure::from_error(other, None, FAILED),
+    }
+}
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {

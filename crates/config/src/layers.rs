@@ -28,8 +28,17 @@ const CHAIN_LIMIT: usize = 16;
 pub(crate) const ENVIRONMENT_PREFIX: &str = "FT__";
 
 /// Keys that hold paths which are relative to the file they stand in. `logging.dir` is relative to the current folder.
-pub(crate) const PATH_KEYS: [&str; 6] =
-    ["model.path", "model.tokenizer", "model.chat_template", "adapter.init_from", "data.train", "data.validation"];
+pub(crate) const PATH_KEYS: [&str; 9] = [
+    "model.path",
+    "model.tokenizer",
+    "model.chat_template",
+    "adapter.init_from",
+    "data.train",
+    "data.validation",
+    "clean.semantic_model",
+    "contamination.against",
+    "contamination.folder",
+];
 
 /// A parent configuration that is part of the program.
 #[derive(Clone, Copy, Debug)]

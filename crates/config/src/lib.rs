@@ -19,6 +19,7 @@
 //! keeps who gave it, so that an error can say where to mend it. See [`Config::load`].
 
 mod check;
+mod curation;
 mod error;
 mod hardware;
 mod init;
@@ -34,6 +35,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
+pub use curation::{
+    CleanConfig, ContaminationConfig, DuplicateField, DuplicateKeep, HiddenAction, RowAction, ScrubAction, SplitConfig,
+};
 pub use error::{ConfigError, Origin, Problem};
 pub use hardware::{Activations, MemorySize, MicroBatchTokens};
 pub use init::init_template;
@@ -106,6 +110,33 @@ impl Config {
         Ok((config, Origins(tree)))
     }
 
+    /// As [`Config::load`], for commands that work on data alone: `model.path` and `data.train` may be missing, and
+    /// without `path` there is no file.
+    ///
+    /// # Errors
+    ///
+    /// As [`Config::load`].
+    pub fn load_for_data(
+        path: Option<&Path>,
+        variables: impl Iterator<Item = (String, String)>,
+        sets: &[String],
+    ) -> Result<Self, ConfigError> {
+        let mut tree = defaults();
+        let mut problems = Vec::new();
+        if let Some(path) = path {
+            let Files { layers, problems: found, .. } = Files::read(path)?;
+            problems = found;
+            for layer in layers {
+                layers::put_over(&mut tree, layer, &mut problems);
+            }
+        }
+        let layer = layers::environment_layer(variables, &mut problems)?;
+        layers::put_over(&mut tree, layer, &mut problems);
+        let layer = layers::overrides_layer(sets, &mut problems)?;
+        layers::put_over(&mut tree, layer, &mut problems);
+        from_tree_with(&tree, problems, |problem| !matches!(problem, Problem::Missing { .. }))
+    }
+
     /// Reads a configuration from YAML alone: no parents, no environment, and paths stay as they are written.
     ///
     /// This is how a run reads the configuration that it recorded with [`Config::to_yaml`].
@@ -169,13 +200,22 @@ fn not_an_empty_required_key(problem: &Problem) -> bool {
         if schema::REQUIRED_KEYS.contains(&key.as_str()) && (got == "\"\"" || got == "[]"))
 }
 
-fn from_tree(tree: &Node, mut problems: Vec<Problem>) -> Result<Config, ConfigError> {
+fn from_tree(tree: &Node, problems: Vec<Problem>) -> Result<Config, ConfigError> {
+    from_tree_with(tree, problems, |_| true)
+}
+
+/// `counts` says which broken rules are problems.
+fn from_tree_with(
+    tree: &Node,
+    mut problems: Vec<Problem>,
+    counts: impl Fn(&Problem) -> bool,
+) -> Result<Config, ConfigError> {
     problems.extend(check::check(tree, schema::schema(), "").into_iter().filter(not_an_empty_required_key));
     if problems.is_empty() {
         let config: Result<Config, _> = serde_path_to_error::deserialize(tree.to_value());
         match config {
             Ok(config) => {
-                problems.extend(rules::broken(&config, tree));
+                problems.extend(rules::broken(&config, tree).into_iter().filter(|problem| counts(problem)));
                 if problems.is_empty() {
                     return Ok(config);
                 }

@@ -2,6 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use crate::curation::RowAction;
 use crate::error::{Origin, Problem};
 use crate::layers::PATH_KEYS;
 use crate::node::Node;
@@ -20,6 +21,7 @@ pub(crate) fn broken(config: &Config, tree: &Node) -> Vec<Problem> {
     rules.names(config);
     rules.training(config);
     rules.validation(config);
+    rules.curation(config);
     rules.problems
 }
 
@@ -74,7 +76,7 @@ impl Rules<'_> {
 
     /// YAML cannot get here with such numbers; a configuration that was built by code can.
     fn finite(&mut self, config: &Config) {
-        let Config { adapter, data, training, checkpoint, evaluation, .. } = config;
+        let Config { adapter, data, training, checkpoint, evaluation, clean, contamination, split, .. } = config;
         let stopping = evaluation.early_stopping.as_ref();
         let numbers = [
             ("adapter.alpha", Some(adapter.alpha)),
@@ -91,6 +93,16 @@ impl Rules<'_> {
             ("training.label_smoothing", Some(training.label_smoothing)),
             ("checkpoint.every_minutes", checkpoint.every_minutes),
             ("evaluation.early_stopping.min_delta", stopping.map(|stopping| stopping.min_delta)),
+            ("clean.min_confidence", Some(clean.min_confidence)),
+            ("clean.min_quality", Some(clean.min_quality)),
+            ("clean.keep_best", Some(clean.keep_best)),
+            ("clean.duplicate_threshold", Some(clean.duplicate_threshold)),
+            ("clean.semantic_threshold", Some(clean.semantic_threshold)),
+            ("clean.max_source_loss", Some(clean.max_source_loss)),
+            ("contamination.threshold", Some(contamination.threshold)),
+            ("split.validation", Some(split.validation)),
+            ("split.test", Some(split.test)),
+            ("split.near_duplicate_threshold", Some(split.near_duplicate_threshold)),
         ];
         for (key, number) in numbers {
             if let Some(number) = number.filter(|number| !number.is_finite()) {
@@ -99,6 +111,34 @@ impl Rules<'_> {
         }
         if adapter.alpha_pattern.values().any(|alpha| !alpha.is_finite()) {
             self.invalid("adapter.alpha_pattern", "not finite".to_owned(), "finite numbers", "give finite numbers");
+        }
+    }
+
+    fn curation(&mut self, config: &Config) {
+        let Config { contamination, split, clean, .. } = config;
+        if !contamination.names.is_empty() && contamination.folder.is_none() {
+            self.conflict(
+                "contamination.names",
+                "contamination.folder",
+                "names are looked up in a folder, and none is given",
+                "set contamination.folder, or give the files themselves in contamination.against",
+            );
+        }
+        if split.validation + split.test >= 1.0 {
+            self.conflict(
+                "split.validation",
+                "split.test",
+                "together they leave nothing to train on",
+                "make their sum smaller than 1",
+            );
+        }
+        if clean.duplicates != RowAction::Off && clean.duplicate_fields.is_empty() {
+            self.invalid(
+                "clean.duplicate_fields",
+                "[]".into(),
+                "at least one of question, row",
+                "to leave duplicates alone, set clean.duplicates to off",
+            );
         }
     }
 
@@ -245,6 +285,9 @@ pub(crate) fn paths_of(config: &Config, key: &str) -> Vec<PathBuf> {
         "adapter.init_from" => config.adapter.init_from.iter().cloned().collect(),
         "data.train" => config.data.train.clone(),
         "data.validation" => config.data.validation.clone(),
+        "clean.semantic_model" => config.clean.semantic_model.iter().cloned().collect(),
+        "contamination.against" => config.contamination.against.clone(),
+        "contamination.folder" => config.contamination.folder.iter().cloned().collect(),
         other => unreachable!("`{other}` is not a path key"),
     }
 }

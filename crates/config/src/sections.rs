@@ -1,4 +1,4 @@
-//! The eight sections of `ft.yaml` as types. Doc comments of fields are what users read: they become the descriptions
+//! The sections of `ft.yaml` as types. Doc comments of fields are what users read: they become the descriptions
 //! of the JSON Schema and the comments of `ft init`, so they speak of keys and files, not of Rust.
 
 use std::collections::BTreeMap;
@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::curation::{CleanConfig, ContaminationConfig, SplitConfig};
 use crate::hardware::{Activations, MemorySize, MicroBatchTokens};
 use crate::values::{
     AdapterMethod, BackendChoice, ChatTemplate, CompletionStyle, DataFormat, Display, Layers, Layout, Objective,
@@ -37,6 +38,12 @@ pub struct Config {
     pub hardware: HardwareConfig,
     /// Where the run is recorded and what is shown.
     pub logging: LoggingConfig,
+    /// What `ft data clean` does with rows.
+    pub clean: CleanConfig,
+    /// Evaluation data that must not be in the training data.
+    pub contamination: ContaminationConfig,
+    /// How `ft data split` parts rows.
+    pub split: SplitConfig,
 }
 
 /// Section `model`.

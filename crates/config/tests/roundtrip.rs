@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use attune_config::{
-    Activations, AdapterConfig, BackendChoice, BuiltinTemplate, ChatTemplate, CheckpointConfig, CompletionStyle,
-    Config, DataConfig, DataFormat, Date, Display, EarlyStopping, EvaluationConfig, HardwareConfig, Layers, Layout,
-    LoggingConfig, MemorySize, MicroBatchTokens, ModelConfig, Overlong, Schedule, TargetModule, TargetModules,
-    TemplateDate, TrainOn, TrainingConfig, Untrained,
+    Activations, AdapterConfig, BackendChoice, BuiltinTemplate, ChatTemplate, CheckpointConfig, CleanConfig,
+    CompletionStyle, Config, ContaminationConfig, DataConfig, DataFormat, Date, Display, EarlyStopping,
+    EvaluationConfig, HardwareConfig, HiddenAction, Layers, Layout, LoggingConfig, MemorySize, MicroBatchTokens,
+    ModelConfig, Overlong, RowAction, Schedule, ScrubAction, SplitConfig, TargetModule, TargetModules, TemplateDate,
+    TrainOn, TrainingConfig, Untrained,
 };
 use proptest::option;
 use proptest::prelude::*;
@@ -226,17 +227,72 @@ fn hardware() -> impl Strategy<Value = HardwareConfig> {
         })
 }
 
+fn curation() -> impl Strategy<Value = (CleanConfig, ContaminationConfig, SplitConfig)> {
+    let clean = (
+        select(vec![HiddenAction::Off, HiddenAction::Strip, HiddenAction::Drop]),
+        select(vec![ScrubAction::Off, ScrubAction::Mask, ScrubAction::Block]),
+        select(vec![RowAction::Off, RowAction::Report, RowAction::Remove, RowAction::Block]),
+        option::of(prop::collection::vec("[a-z-]{1,9}", 0..3)),
+        (1e-9..=1.0f64, 0.0..=1.0f64),
+        option::of(path()),
+    )
+        .prop_map(|(hidden_text, secrets, duplicates, pii_kinds, (threshold, confidence), semantic_model)| {
+            CleanConfig {
+                hidden_text,
+                secrets,
+                duplicates,
+                pii_kinds,
+                duplicate_threshold: threshold,
+                min_confidence: confidence,
+                semantic_model,
+                ..CleanConfig::default()
+            }
+        });
+    let contamination = (prop::collection::vec(path(), 0..3), path(), option::of("\\PC{1,40}x")).prop_map(
+        |(against, folder, allow)| ContaminationConfig {
+            against,
+            names: vec!["gsm8k".into()],
+            folder: Some(folder),
+            allow,
+            ..ContaminationConfig::default()
+        },
+    );
+    let split = (0.0..0.5f64, 0.0..0.5f64, any::<u64>(), any::<bool>()).prop_map(
+        |(validation, test, seed, near_duplicates)| SplitConfig {
+            validation,
+            test,
+            seed,
+            near_duplicates,
+            ..SplitConfig::default()
+        },
+    );
+    (clean, contamination, split)
+}
+
 fn config() -> impl Strategy<Value = Config> {
     let checkpoint = (option::of(1..100usize), option::of(1e-3..525_600.0f64), 1..100usize)
         .prop_map(|(every_steps, every_minutes, keep)| CheckpointConfig { every_steps, every_minutes, keep });
     let logging = (path(), option::of("[A-Za-z0-9_][A-Za-z0-9._ +-]{0,9}x"), 1..100usize)
         .prop_map(|(dir, name, every_steps)| LoggingConfig { dir, name, every_steps, display: Display::Plain });
-    (model(), adapter(), data(), training(), checkpoint, evaluation(), hardware(), logging).prop_map(
-        |(model, adapter, data, training, checkpoint, mut evaluation, hardware, logging)| {
+    (model(), adapter(), data(), training(), checkpoint, evaluation(), hardware(), logging, curation()).prop_map(
+        |(model, adapter, data, training, checkpoint, mut evaluation, hardware, logging, curation)| {
             if evaluation.every_steps.is_some() && (data.validation_fraction > 0.0 || !data.validation.is_empty()) {
                 evaluation.early_stopping = Some(EarlyStopping { patience: evaluation.samples + 1, min_delta: 0.5 });
             }
-            Config { model, adapter, data, training, checkpoint, evaluation, hardware, logging }
+            let (clean, contamination, split) = curation;
+            Config {
+                model,
+                adapter,
+                data,
+                training,
+                checkpoint,
+                evaluation,
+                hardware,
+                logging,
+                clean,
+                contamination,
+                split,
+            }
         },
     )
 }
@@ -275,7 +331,19 @@ fn keys_keep_the_order_of_the_documentation() {
     let sections: Vec<_> = yaml.lines().filter(|line| !line.starts_with(' ')).collect();
     assert_eq!(
         sections,
-        ["model:", "adapter:", "data:", "training:", "checkpoint:", "evaluation:", "hardware:", "logging:"]
+        [
+            "model:",
+            "adapter:",
+            "data:",
+            "training:",
+            "checkpoint:",
+            "evaluation:",
+            "hardware:",
+            "logging:",
+            "clean:",
+            "contamination:",
+            "split:"
+        ]
     );
     assert_eq!(yaml.lines().nth(1), Some("  path: \"\""));
 }

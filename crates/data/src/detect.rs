@@ -144,7 +144,7 @@ const RENAMES: [(&str, &str, &str); 7] = [
 ];
 
 /// The forms of which `row` has all the keys.
-fn complete_forms(row: &Map<String, Value>) -> Vec<Form> {
+pub(crate) fn complete_forms(row: &Map<String, Value>) -> Vec<Form> {
     let mut forms: Vec<Form> = Vec::new();
     for (key, form) in [("messages", Form::Messages), ("conversations", Form::Sharegpt)] {
         if let Some(value) = row.get(key).filter(|value| !value.is_null()) {

@@ -43,7 +43,10 @@ mod json;
 mod lines;
 mod problem;
 mod read;
+pub mod record;
+pub use record::*;
 mod row;
+pub mod screen;
 mod split;
 
 pub use error::{DataError, FormCount, JsonFault, Misfit, PreferenceKind};

@@ -4,6 +4,7 @@
 //! what becomes of them (report, mask, drop, block).
 
 mod finding;
+pub mod hidden;
 pub mod pii;
 pub mod secrets;
 

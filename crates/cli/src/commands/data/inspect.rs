@@ -46,12 +46,24 @@ pub(crate) struct Args {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
+pub(super) enum Format {
     Auto,
     Messages,
     PromptCompletion,
     Alpaca,
     Sharegpt,
+}
+
+impl Format {
+    pub(super) fn choice(self) -> FormatChoice {
+        match self {
+            Self::Auto => FormatChoice::Auto,
+            Self::Messages => FormatChoice::Messages,
+            Self::PromptCompletion => FormatChoice::PromptCompletion,
+            Self::Alpaca => FormatChoice::Alpaca,
+            Self::Sharegpt => FormatChoice::Sharegpt,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -75,13 +87,7 @@ enum Style {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let format = match args.format {
-        Format::Auto => FormatChoice::Auto,
-        Format::Messages => FormatChoice::Messages,
-        Format::PromptCompletion => FormatChoice::PromptCompletion,
-        Format::Alpaca => FormatChoice::Alpaca,
-        Format::Sharegpt => FormatChoice::Sharegpt,
-    };
+    let format = args.format.choice();
     let data = attune_data::read(&args.files, format)?;
     let shown = match &args.model {
         Some(model) => {

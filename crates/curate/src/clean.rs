@@ -1,0 +1,406 @@
+//! `ft data clean`: from rows as they are to rows that are safe to train on.
+//!
+//! Every row is read once and gets a fate. Steps look at the rows that still stay, in a fixed order; whoever removes a
+//! row says why and, for duplicates, which row stays in its place. Nothing is written before all gates have agreed.
+
+pub(crate) mod output;
+mod scan;
+mod steps;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use attune_config::{Config, HiddenAction, RowAction, ScrubAction};
+use attune_data::{FormatChoice, ReadOptions};
+use attune_formats::files::create_dir_all;
+use attune_scrub::Category;
+use serde::Serialize;
+
+use crate::corpus::{Corpus, Input};
+use crate::error::CurateError;
+use crate::fates::{Fates, Why};
+use crate::lineage::DatasetManifest;
+use crate::live::{TextStore, TextStoreWriter};
+use crate::progress::Watch;
+use crate::report::{SourceReport, StepReport};
+use crate::scrub::{self, Placeholders};
+use crate::spool::{Spool, SpoolWriter};
+use crate::texts::Texts;
+use scan::{Scanned, Scanner};
+
+/// Counts the tokens of a text with the base model's tokenizer.
+pub type TokenCounter = Arc<dyn Fn(&str) -> usize + Send + Sync>;
+
+/// What is to be done.
+pub struct Request<'a> {
+    /// The files.
+    pub inputs: &'a [PathBuf],
+    /// The form of their rows.
+    pub format: FormatChoice,
+    /// How they are read.
+    pub read: &'a ReadOptions,
+    /// Sections `clean` and `contamination`.
+    pub config: &'a Config,
+    /// The folder to make. It must not exist.
+    pub out: &'a Path,
+    /// The base model's tokenizer: what it has no words for looks like a key.
+    pub tokens: Option<TokenCounter>,
+}
+
+/// What was done.
+#[derive(Debug, Clone, Serialize)]
+pub struct CleanReport {
+    /// The files that were read.
+    pub inputs: Vec<Input>,
+    /// Rows that came in, those that could not be read included.
+    pub rows_in: usize,
+    /// Rows in `data.jsonl`.
+    pub rows_out: usize,
+    /// Rows in `removed.jsonl`.
+    pub removed: usize,
+    /// Rows in `quarantine.jsonl`.
+    pub quarantined: usize,
+    /// Rows that stayed and were changed.
+    pub changed: usize,
+    /// The steps, in order.
+    pub steps: Vec<StepReport>,
+    /// Where the rows came from.
+    pub sources: Vec<SourceReport>,
+    /// The manifest of the folder; `None` when a gate refused and nothing was written.
+    #[serde(skip)]
+    pub manifest: Option<DatasetManifest>,
+}
+
+/// A report, and what the gates have against the set.
+pub struct Outcome {
+    /// What was done, or would have been.
+    pub report: CleanReport,
+    /// Why nothing was written; empty when all is well.
+    pub refusals: Vec<String>,
+}
+
+/// Names of the steps.
+pub(crate) const READ: &str = "read";
+pub(crate) const FORM: &str = "form";
+pub(crate) const HIDDEN: &str = "hidden-text";
+pub(crate) const SECRETS: &str = "secrets";
+pub(crate) const PII: &str = "pii";
+pub(crate) const POISON: &str = "poison";
+pub(crate) const CONTAMINATION: &str = "contamination";
+pub(crate) const QUALITY: &str = "quality";
+pub(crate) const DOCUMENTS: &str = "documents";
+pub(crate) const EXACT: &str = "exact-duplicates";
+pub(crate) const NEAR: &str = "near-duplicates";
+pub(crate) const SEMANTIC: &str = "semantic-duplicates";
+pub(crate) const BEST: &str = "keep-best";
+
+/// What is remembered of every row: some 60 bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Facts {
+    pub(crate) hash: [u8; 32],
+    pub(crate) source: u32,
+    pub(crate) role: u32,
+    pub(crate) chars: u32,
+    pub(crate) quality: f32,
+    pub(crate) changed: bool,
+    pub(crate) is_document: bool,
+}
+
+/// Names by number.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    names: Vec<String>,
+    numbers: HashMap<String, u32>,
+}
+
+impl Names {
+    pub(crate) fn number(&mut self, name: String) -> u32 {
+        if let Some(&number) = self.numbers.get(&name) {
+            return number;
+        }
+        let number = self.names.len() as u32;
+        self.names.push(name.clone());
+        self.numbers.insert(name, number);
+        number
+    }
+
+    pub(crate) fn name(&self, number: u32) -> &str {
+        &self.names[number as usize]
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.names.len()
+    }
+}
+
+/// The state between the steps.
+pub(crate) struct Work<'a> {
+    pub(crate) request: &'a Request<'a>,
+    pub(crate) watch: &'a dyn Watch,
+    pub(crate) corpus: Corpus,
+    /// Rows that were changed, as JSON.
+    pub(crate) rewritten: Spool,
+    pub(crate) rewritten_rows: HashMap<u32, u32>,
+    /// What was changed in each of them, for `changed.jsonl`.
+    pub(crate) changes: HashMap<u32, Vec<String>>,
+    pub(crate) texts: TextStore,
+    pub(crate) facts: Vec<Facts>,
+    pub(crate) fates: Fates,
+    pub(crate) sources: Names,
+    pub(crate) roles: Names,
+    pub(crate) steps: Vec<StepReport>,
+    pub(crate) refusals: Vec<String>,
+}
+
+/// Cleans a set and writes the folder.
+///
+/// # Errors
+/// [`CurateError`]. What a gate has against the set is no error but part of the [`Outcome`].
+pub fn clean(request: &Request<'_>, watch: &dyn Watch) -> Result<Outcome, CurateError> {
+    if request.out.symlink_metadata().is_ok() {
+        return Err(CurateError::Exists { path: request.out.to_path_buf() });
+    }
+    let scanner = Scanner::new(request)?;
+    let scratch = parent_of(request.out);
+    create_dir_all(scratch)?;
+    let corpus = Corpus::read(request.inputs, request.format, request.read, scratch, watch)?;
+    let mut work = examine(request, watch, corpus, &scanner, scratch)?;
+    steps::poison(&mut work)?;
+    steps::contamination(&mut work)?;
+    steps::quality(&mut work)?;
+    steps::documents(&mut work)?;
+    steps::exact_duplicates(&mut work)?;
+    steps::near_duplicates(&mut work)?;
+    steps::semantic_duplicates(&mut work)?;
+    steps::keep_best(&mut work)?;
+    let sources = source_losses(&mut work);
+    output::finish(work, sources)
+}
+
+fn parent_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Reads every row: what it says, what is hidden in it, what must not be in it; and masks on the way.
+fn examine<'a>(
+    request: &'a Request<'a>,
+    watch: &'a dyn Watch,
+    corpus: Corpus,
+    scanner: &Scanner,
+    scratch: &Path,
+) -> Result<Work<'a>, CurateError> {
+    let clean = &request.config.clean;
+    let on_disk = |source| CurateError::Scratch { folder: scratch.to_path_buf(), source };
+    let rows = corpus.len();
+    let mut texts = TextStoreWriter::create(scratch).map_err(on_disk)?;
+    let mut rewritten = SpoolWriter::create(scratch).map_err(on_disk)?;
+    let (mut rewritten_rows, mut changes) = (HashMap::new(), HashMap::new());
+    let mut facts = Vec::with_capacity(rows);
+    let mut fates = Fates::new(rows);
+    let (mut sources, mut roles) = (Names::default(), Names::default());
+    let mut placeholders = Placeholders::default();
+    let mut form = StepReport::new(FORM, "remove", rows);
+    let mut hidden = StepReport::new(HIDDEN, name_of(&clean.hidden_text), 0);
+    let mut secrets = StepReport::new(SECRETS, name_of(&clean.secrets), 0);
+    let mut pii = StepReport::new(PII, name_of(&clean.pii), 0);
+
+    corpus.for_each("scanning", watch, |item| scanner.scan(item), |index, scanned: Scanned| {
+        let mut fact = Facts {
+            source: sources.number(scanned.source),
+            role: roles.number(scanned.role),
+            ..Facts::default()
+        };
+        let mut row_texts = Texts::default();
+        match scanned.said {
+            Err(problem) => {
+                form.found += 1;
+                form.example(|| format!("{}: {problem}", corpus.origin(index)));
+                fates.remove(index, FORM, Why::Words(problem.into()));
+            }
+            Ok(mut said) => {
+                let mut object = scanned.rewritten;
+                let mut told: Vec<String> = Vec::new();
+                if !said.hidden.is_empty() {
+                    hidden.found += 1;
+                    for kind in &said.hidden {
+                        hidden.count(*kind);
+                    }
+                    hidden.example(|| format!("{}: {}", corpus.origin(index), said.hidden.join(", ")));
+                    match clean.hidden_text {
+                        HiddenAction::Drop => {
+                            let why = format!("hidden text: {}", said.hidden.join(", "));
+                            fates.remove(index, HIDDEN, Why::Words(why.into()));
+                        }
+                        HiddenAction::Strip => told.push(format!("hidden text: {}", said.hidden.join(", "))),
+                        HiddenAction::Off | HiddenAction::Report | HiddenAction::Block => {}
+                    }
+                }
+                for (category, action, report, step) in [
+                    (Category::Secret, clean.secrets, &mut secrets, SECRETS),
+                    (Category::Pii, clean.pii, &mut pii, PII),
+                ] {
+                    if !scrub::has(&said.hits, category) {
+                        continue;
+                    }
+                    report.found += 1;
+                    let of_kind = || said.hits.iter().filter(|hit| hit.finding.category == category);
+                    for hit in of_kind() {
+                        report.count(hit.finding.rule);
+                    }
+                    let places: Vec<String> =
+                        of_kind().take(5).map(|hit| format!("{} at {}", hit.finding.rule, hit.path)).collect();
+                    report.example(|| format!("{}: {}", corpus.origin(index), places.join(", ")));
+                    if action == ScrubAction::Drop && fates.stays(index) {
+                        fates.remove(index, step, Why::Words(places.join(", ").into()));
+                    }
+                    if matches!(action, ScrubAction::Mask | ScrubAction::Drop) {
+                        told.extend(of_kind().map(|hit| format!("{}: {}", hit.finding.rule, hit.path)));
+                    }
+                }
+                let masked = |category| {
+                    let action = if category == Category::Secret { clean.secrets } else { clean.pii };
+                    matches!(action, ScrubAction::Mask | ScrubAction::Drop)
+                };
+                if said.hits.iter().any(|hit| masked(hit.finding.category)) {
+                    let before = match object.take() {
+                        Some(object) => object,
+                        None => corpus.item(index)?.record.object,
+                    };
+                    object = Some(scrub::rewrite(&before, &mut |slot, text| {
+                        let findings: Vec<_> = (said.hits.iter())
+                            .filter(|hit| hit.slot == slot && masked(hit.finding.category))
+                            .map(|hit| &hit.finding)
+                            .collect();
+                        (!findings.is_empty()).then(|| placeholders.mask(text, &findings))
+                    }));
+                }
+                if let Some(object) = object {
+                    let json = serde_json::to_vec(&object).map_err(|error| on_disk(error.into()))?;
+                    // What the row says is read again from what is written, so that the two cannot differ.
+                    match scanner.read_again(&corpus, index, object) {
+                        Ok((hash, texts)) => (said.hash, said.texts) = (hash, texts),
+                        Err(problem) if fates.stays(index) => {
+                            let why = format!("after masking: {problem}");
+                            fates.remove(index, FORM, Why::Words(why.into()));
+                        }
+                        Err(_) => {}
+                    }
+                    rewritten_rows.insert(index as u32, rewritten.len() as u32);
+                    rewritten.push(&[&json]).map_err(on_disk)?;
+                    changes.insert(index as u32, told);
+                    fact.changed = true;
+                }
+                fact.hash = said.hash;
+                fact.chars = u32::try_from(said.texts.chars()).unwrap_or(u32::MAX);
+                fact.is_document = said.texts.question.is_empty();
+                row_texts = said.texts;
+            }
+        }
+        texts.push(&row_texts).map_err(on_disk)?;
+        facts.push(fact);
+        Ok(())
+    })?;
+
+    let mut refusals = Vec::new();
+    form.removed = fates_of(&fates, FORM);
+    hidden.rows_in = form.rows_out();
+    hidden.removed = fates_of(&fates, HIDDEN);
+    secrets.rows_in = hidden.rows_out();
+    secrets.removed = fates_of(&fates, SECRETS);
+    pii.rows_in = secrets.rows_out();
+    pii.removed = fates_of(&fates, PII);
+    if clean.hidden_text == HiddenAction::Strip {
+        hidden.changed = hidden.found;
+    }
+    for (report, action, key) in [(&mut secrets, clean.secrets, "clean.secrets"), (&mut pii, clean.pii, "clean.pii")] {
+        if action == ScrubAction::Mask {
+            report.changed = report.found;
+        }
+        if action == ScrubAction::Block && report.found > 0 {
+            refusals.push(refusal(report, key));
+        }
+    }
+    if clean.hidden_text == HiddenAction::Block && hidden.found > 0 {
+        refusals.push(refusal(&hidden, "clean.hidden_text"));
+    }
+    Ok(Work {
+        request,
+        watch,
+        corpus,
+        rewritten: rewritten.finish().map_err(on_disk)?,
+        rewritten_rows,
+        changes,
+        texts: texts.finish().map_err(on_disk)?,
+        facts,
+        fates,
+        sources,
+        roles,
+        steps: vec![form, hidden, secrets, pii],
+        refusals,
+    })
+}
+
+fn fates_of(fates: &Fates, step: &str) -> usize {
+    fates.removed_by(step)
+}
+
+/// What a gate says that was told to block.
+pub(crate) fn refusal(report: &StepReport, key: &str) -> String {
+    let rows = if report.found == 1 { "row" } else { "rows" };
+    let mut text = format!("{}: {} {rows}, and {key} is block:", report.step, report.found);
+    for example in &report.examples {
+        text.push_str(&format!("\n  {example}"));
+    }
+    if report.found > report.examples.len() {
+        text.push_str(&format!("\n  ... and {} more", report.found - report.examples.len()));
+    }
+    text
+}
+
+/// The name of a setting's value, as it is written in the file.
+pub(crate) fn name_of<T: Serialize>(value: &T) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(name)) => name,
+        Ok(other) => other.to_string(),
+        Err(_) => String::new(),
+    }
+}
+
+/// A source that loses more than its share stops the run.
+fn source_losses(work: &mut Work<'_>) -> Vec<SourceReport> {
+    let mut sources: Vec<SourceReport> = (0..work.sources.len() as u32)
+        .map(|number| SourceReport { source: work.sources.name(number).to_owned(), rows_in: 0, rows_out: 0 })
+        .collect();
+    for (row, fact) in work.facts.iter().enumerate() {
+        let source = &mut sources[fact.source as usize];
+        source.rows_in += 1;
+        source.rows_out += usize::from(work.fates.stays(row));
+    }
+    let limit = work.request.config.clean.max_source_loss;
+    // A handful of rows says nothing about a source.
+    const FEW_ROWS: usize = 20;
+    let lost: Vec<String> = sources
+        .iter()
+        .filter(|source| source.rows_in >= FEW_ROWS && source.loss() > limit)
+        .map(|source| {
+            format!(
+                "source {:?} would lose {} of its {} rows ({:.0} %), more than clean.max_source_loss allows ({:.0} %)",
+                source.source,
+                source.rows_in - source.rows_out,
+                source.rows_in,
+                100.0 * source.loss(),
+                100.0 * limit
+            )
+        })
+        .collect();
+    work.refusals.extend(lost);
+    sources
+}
+
+/// The action of a step on rows, applied to one row.
+pub(crate) fn apply(work: &mut Work<'_>, action: RowAction, row: usize, step: &'static str, why: impl FnOnce() -> Why) {
+    if action == RowAction::Remove && work.fates.stays(row) {
+        work.fates.remove(row, step, why());
+    }
+}
