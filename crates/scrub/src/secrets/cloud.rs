@@ -5,7 +5,10 @@ use super::rule::{Rule, label};
 
 /// The rules of this file.
 pub(super) fn rules() -> Vec<Rule> {
-    [amazon(), microsoft(), google(), code_hosts(), models(), registries(), infrastructure()].into_iter().flatten().collect()
+    [amazon(), microsoft(), google(), code_hosts(), models(), registries(), infrastructure()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn amazon() -> Vec<Rule> {
@@ -142,64 +145,297 @@ fn models() -> Vec<Rule> {
 
 fn registries() -> Vec<Rule> {
     vec![
-        Rule::token("npm-token", "npm", "access token", &["npm_"], r"npm_[A-Za-z0-9]{36}").check(checks::npm).entropy(3.0),
+        Rule::token("npm-token", "npm", "access token", &["npm_"], r"npm_[A-Za-z0-9]{36}")
+            .check(checks::npm)
+            .entropy(3.0),
         Rule::token("pypi-token", "PyPI", "upload token", &["pypi-AgE"], r"pypi-AgE[\w-]{50,1000}").after(1100),
-        Rule::token("crates-io-token", "crates.io", "API token", &["cio"], r"cio[A-Za-z0-9]{32}").entropy(3.3).check(checks::mixed),
-        Rule::token("rubygems-key", "RubyGems", "API key", &["rubygems_"], r"rubygems_[0-9a-f]{48}").label(label::API_KEY),
+        Rule::token("crates-io-token", "crates.io", "API token", &["cio"], r"cio[A-Za-z0-9]{32}")
+            .entropy(3.3)
+            .check(checks::mixed),
+        Rule::token("rubygems-key", "RubyGems", "API key", &["rubygems_"], r"rubygems_[0-9a-f]{48}")
+            .label(label::API_KEY),
         Rule::token("nuget-key", "NuGet", "API key", &["oy2"], r"oy2[a-z0-9]{43}").label(label::API_KEY).entropy(3.3),
-        Rule::token("docker-hub-token", "Docker", "personal or organisation access token", &["dckr_pat_", "dckr_oat_"], r"dckr_[po]at_[\w-]{27,40}").entropy(3.0),
+        Rule::token(
+            "docker-hub-token",
+            "Docker",
+            "personal or organisation access token",
+            &["dckr_pat_", "dckr_oat_"],
+            r"dckr_[po]at_[\w-]{27,40}",
+        )
+        .entropy(3.0),
         Rule::token("clojars-token", "Clojars", "deploy token", &["CLOJARS_"], r"CLOJARS_[A-Za-z0-9]{60}").any_case(),
-        Rule::token("artifactory-api-key", "JFrog", "Artifactory API key", &["AKCp"], r"AKCp[A-Za-z0-9]{60,80}").label(label::API_KEY).entropy(3.0),
-        Rule::token("artifactory-reference-token", "JFrog", "Artifactory reference token", &["cmVmdGtuO"], r"cmVmdGtuO[A-Za-z0-9]{50,60}").entropy(3.0),
-        Rule::token("dependency-track-key", "Dependency-Track", "API key", &["odt_"], r"odt_(?:[A-Za-z0-9]{8}_)?[A-Za-z0-9]{32}").label(label::API_KEY).entropy(3.0),
+        Rule::token("artifactory-api-key", "JFrog", "Artifactory API key", &["AKCp"], r"AKCp[A-Za-z0-9]{60,80}")
+            .label(label::API_KEY)
+            .entropy(3.0),
+        Rule::token(
+            "artifactory-reference-token",
+            "JFrog",
+            "Artifactory reference token",
+            &["cmVmdGtuO"],
+            r"cmVmdGtuO[A-Za-z0-9]{50,60}",
+        )
+        .entropy(3.0),
+        Rule::token(
+            "dependency-track-key",
+            "Dependency-Track",
+            "API key",
+            &["odt_"],
+            r"odt_(?:[A-Za-z0-9]{8}_)?[A-Za-z0-9]{32}",
+        )
+        .label(label::API_KEY)
+        .entropy(3.0),
         Rule::token("expo-token", "Expo", "access token", &["expo_"], r"expo_[\w-]{40}").entropy(3.5),
-        Rule::token("cloudsmith-key", "Cloudsmith", "API key", &["csa_", "cs_pat_"], r"(?:csa|cs_pat)_[A-Za-z0-9]{36,48}").label(label::API_KEY).entropy(3.0),
+        Rule::token(
+            "cloudsmith-key",
+            "Cloudsmith",
+            "API key",
+            &["csa_", "cs_pat_"],
+            r"(?:csa|cs_pat)_[A-Za-z0-9]{36,48}",
+        )
+        .label(label::API_KEY)
+        .entropy(3.0),
     ]
 }
 
 fn infrastructure() -> Vec<Rule> {
     vec![
-        Rule::token("digitalocean-token", "DigitalOcean", "access or refresh token", &["dop_v1_", "doo_v1_", "dor_v1_"], r"do[opr]_v1_[0-9a-f]{64}"),
-        Rule::token("digitalocean-spaces-key", "DigitalOcean", "Spaces access key", &["DO00", "DO80"], r"DO(?:00|80)[A-Z0-9]{16}").entropy(3.0),
-        Rule::token("alibaba-access-key-id", "Alibaba Cloud", "access key id", &["LTAI"], r"LTAI[A-Za-z0-9]{12,20}").label(label::API_KEY).entropy(3.0).check(checks::mixed),
-        Rule::token("tencent-secret-id", "Tencent Cloud", "secret id", &["AKID"], r"AKID[A-Za-z0-9]{32}").label(label::API_KEY).entropy(3.5),
-        Rule::token("yandex-key", "Yandex Cloud", "API key, IAM token or access secret", &["AQVN", "YCA", "t1.9euel", "y0_"],
-            r"(?:AQVN[\w-]{35,38}|YCA[\w-]{37}|t1\.9euel[\w-]{10,1000}={0,2}\.[\w-]{86}={0,2}|y0_[\w-]{50,70})").after(1200).entropy(3.0),
-        Rule::token("fly-token", "Fly.io", "access token", &["fo1_", "fm1_", "fm1a_", "fm1r_", "fm2_"],
-            r"(?:fo1_[\w-]{43}|fm[12][ar]?_[A-Za-z0-9+/]{80,2000}={0,3})").after(2100),
-        Rule::token("heroku-api-key", "Heroku", "API key", &["HRKU-"], r"HRKU-(?:AA[\w-]{58}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[\w-]{58,64})").label(label::API_KEY),
-        Rule::token("vault-token", "HashiCorp Vault", "service, batch or recovery token", &["hvs.", "hvb.", "hvr."], r"hv[sbr]\.[\w-]{24,300}").entropy(3.3).check(checks::mixed),
-        Rule::token("vault-old-token", "HashiCorp Vault", "service, batch or recovery token of releases before 1.10", &["s.", "b.", "r."],
-            r"(?:s|b|r)\.[A-Za-z0-9]{24}").sure(0.75).entropy(3.4).check(checks::vault_old),
-        Rule::token("vault-old-batch-token", "HashiCorp Vault", "long batch token", &["b.AAAAAQ"], r"b\.AAAAAQ[\w-]{100,300}"),
-        Rule::token("terraform-cloud-token", "HashiCorp", "Terraform Cloud token", &[".atlasv1."], r"[A-Za-z0-9]{14}\.atlasv1\.[\w=-]{60,70}").before(14),
+        Rule::token(
+            "digitalocean-token",
+            "DigitalOcean",
+            "access or refresh token",
+            &["dop_v1_", "doo_v1_", "dor_v1_"],
+            r"do[opr]_v1_[0-9a-f]{64}",
+        ),
+        Rule::token(
+            "digitalocean-spaces-key",
+            "DigitalOcean",
+            "Spaces access key",
+            &["DO00", "DO80"],
+            r"DO(?:00|80)[A-Z0-9]{16}",
+        )
+        .entropy(3.0),
+        Rule::token("alibaba-access-key-id", "Alibaba Cloud", "access key id", &["LTAI"], r"LTAI[A-Za-z0-9]{12,20}")
+            .label(label::API_KEY)
+            .entropy(3.0)
+            .check(checks::mixed),
+        Rule::token("tencent-secret-id", "Tencent Cloud", "secret id", &["AKID"], r"AKID[A-Za-z0-9]{32}")
+            .label(label::API_KEY)
+            .entropy(3.5),
+        Rule::token(
+            "yandex-key",
+            "Yandex Cloud",
+            "API key, IAM token or access secret",
+            &["AQVN", "YCA", "t1.9euel", "y0_"],
+            r"(?:AQVN[\w-]{35,38}|YCA[\w-]{37}|t1\.9euel[\w-]{10,1000}={0,2}\.[\w-]{86}={0,2}|y0_[\w-]{50,70})",
+        )
+        .after(1200)
+        .entropy(3.0),
+        Rule::token(
+            "fly-token",
+            "Fly.io",
+            "access token",
+            &["fo1_", "fm1_", "fm1a_", "fm1r_", "fm2_"],
+            r"(?:fo1_[\w-]{43}|fm[12][ar]?_[A-Za-z0-9+/]{80,2000}={0,3})",
+        )
+        .after(2100),
+        Rule::token(
+            "heroku-api-key",
+            "Heroku",
+            "API key",
+            &["HRKU-"],
+            r"HRKU-(?:AA[\w-]{58}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[\w-]{58,64})",
+        )
+        .label(label::API_KEY),
+        Rule::token(
+            "vault-token",
+            "HashiCorp Vault",
+            "service, batch or recovery token",
+            &["hvs.", "hvb.", "hvr."],
+            r"hv[sbr]\.[\w-]{24,300}",
+        )
+        .entropy(3.3)
+        .check(checks::mixed),
+        Rule::token(
+            "vault-old-token",
+            "HashiCorp Vault",
+            "service, batch or recovery token of releases before 1.10",
+            &["s.", "b.", "r."],
+            r"(?:s|b|r)\.[A-Za-z0-9]{24}",
+        )
+        .sure(0.75)
+        .entropy(3.4)
+        .check(checks::vault_old),
+        Rule::token(
+            "vault-old-batch-token",
+            "HashiCorp Vault",
+            "long batch token",
+            &["b.AAAAAQ"],
+            r"b\.AAAAAQ[\w-]{100,300}",
+        ),
+        Rule::token(
+            "terraform-cloud-token",
+            "HashiCorp",
+            "Terraform Cloud token",
+            &[".atlasv1."],
+            r"[A-Za-z0-9]{14}\.atlasv1\.[\w=-]{60,70}",
+        )
+        .before(14),
         Rule::token("pulumi-token", "Pulumi", "access token", &["pul-"], r"pul-[0-9a-f]{40}"),
-        Rule::token("doppler-token", "Doppler", "CLI, personal, service, SCIM or audit token", &["dp.ct.", "dp.pt.", "dp.st.", "dp.sa.", "dp.scim.", "dp.audit."],
-            r"dp\.(?:ct|pt|st|sa|scim|audit)\.(?:[a-z0-9_-]{2,35}\.)?[A-Za-z0-9]{40,44}").entropy(3.0),
-        Rule::token("infracost-key", "Infracost", "API key", &["ico-"], r"ico-[A-Za-z0-9]{32}").label(label::API_KEY).entropy(3.3),
-        Rule::token("tailscale-key", "Tailscale", "auth, API or OAuth key", &["tskey-"], r"tskey-[a-z]{2,10}-[A-Za-z0-9]{8,24}-[A-Za-z0-9]{16,64}|tskey-[A-Za-z0-9-]{20,80}").label(label::API_KEY),
-        Rule::token("netlify-token", "Netlify", "access token", &["nfp_", "nfc_", "nfo_", "nfu_"], r"nf[pcou]_[A-Za-z0-9]{36}").entropy(3.0),
-        Rule::token("render-api-key", "Render", "API key", &["rnd_"], r"rnd_[A-Za-z0-9]{28,32}").label(label::API_KEY).entropy(3.4).check(checks::mixed),
-        Rule::token("supabase-token", "Supabase", "access token or secret key", &["sbp_", "sb_secret_"], r"(?:sbp_[0-9a-f]{40}|sbp_v0_[0-9a-f]{40}|sb_secret_[\w-]{31})"),
-        Rule::token("neon-api-key", "Neon", "API key or role password", &["napi_", "npg_"], r"(?:napi_[a-z0-9]{64}|npg_[A-Za-z0-9]{12})").label(label::API_KEY).entropy(2.8),
-        Rule::token("planetscale-token", "PlanetScale", "API token, password or OAuth token", &["pscale_"], r"pscale_(?:tkn|pw|oauth|api)_[\w.=-]{32,64}").any_case().entropy(3.0),
-        Rule::token("aiven-password", "Aiven", "service password", &["AVNS_"], r"AVNS_[\w-]{19,24}").label(label::PASSWORD),
-        Rule::token("datastax-token", "DataStax", "Astra token", &["AstraCS:"], r"AstraCS:[A-Za-z0-9]{24}:[0-9a-f]{64}"),
-        Rule::token("cockroach-key", "Cockroach Labs", "cloud API key", &["CCDB1_"], r"CCDB1_[A-Za-z0-9]{22}_[A-Za-z0-9]{40}").label(label::API_KEY),
-        Rule::token("clickhouse-key", "ClickHouse", "cloud API secret key", &["4b1d"], r"4b1d[A-Za-z0-9]{38}").label(label::API_KEY).entropy(3.6).check(checks::mixed),
+        Rule::token(
+            "doppler-token",
+            "Doppler",
+            "CLI, personal, service, SCIM or audit token",
+            &["dp.ct.", "dp.pt.", "dp.st.", "dp.sa.", "dp.scim.", "dp.audit."],
+            r"dp\.(?:ct|pt|st|sa|scim|audit)\.(?:[a-z0-9_-]{2,35}\.)?[A-Za-z0-9]{40,44}",
+        )
+        .entropy(3.0),
+        Rule::token("infracost-key", "Infracost", "API key", &["ico-"], r"ico-[A-Za-z0-9]{32}")
+            .label(label::API_KEY)
+            .entropy(3.3),
+        Rule::token(
+            "tailscale-key",
+            "Tailscale",
+            "auth, API or OAuth key",
+            &["tskey-"],
+            r"tskey-[a-z]{2,10}-[A-Za-z0-9]{8,24}-[A-Za-z0-9]{16,64}|tskey-[A-Za-z0-9-]{20,80}",
+        )
+        .label(label::API_KEY),
+        Rule::token(
+            "netlify-token",
+            "Netlify",
+            "access token",
+            &["nfp_", "nfc_", "nfo_", "nfu_"],
+            r"nf[pcou]_[A-Za-z0-9]{36}",
+        )
+        .entropy(3.0),
+        Rule::token("render-api-key", "Render", "API key", &["rnd_"], r"rnd_[A-Za-z0-9]{28,32}")
+            .label(label::API_KEY)
+            .entropy(3.4)
+            .check(checks::mixed),
+        Rule::token(
+            "supabase-token",
+            "Supabase",
+            "access token or secret key",
+            &["sbp_", "sb_secret_"],
+            r"(?:sbp_[0-9a-f]{40}|sbp_v0_[0-9a-f]{40}|sb_secret_[\w-]{31})",
+        ),
+        Rule::token(
+            "neon-api-key",
+            "Neon",
+            "API key or role password",
+            &["napi_", "npg_"],
+            r"(?:napi_[a-z0-9]{64}|npg_[A-Za-z0-9]{12})",
+        )
+        .label(label::API_KEY)
+        .entropy(2.8),
+        Rule::token(
+            "planetscale-token",
+            "PlanetScale",
+            "API token, password or OAuth token",
+            &["pscale_"],
+            r"pscale_(?:tkn|pw|oauth|api)_[\w.=-]{32,64}",
+        )
+        .any_case()
+        .entropy(3.0),
+        Rule::token("aiven-password", "Aiven", "service password", &["AVNS_"], r"AVNS_[\w-]{19,24}")
+            .label(label::PASSWORD),
+        Rule::token(
+            "datastax-token",
+            "DataStax",
+            "Astra token",
+            &["AstraCS:"],
+            r"AstraCS:[A-Za-z0-9]{24}:[0-9a-f]{64}",
+        ),
+        Rule::token(
+            "cockroach-key",
+            "Cockroach Labs",
+            "cloud API key",
+            &["CCDB1_"],
+            r"CCDB1_[A-Za-z0-9]{22}_[A-Za-z0-9]{40}",
+        )
+        .label(label::API_KEY),
+        Rule::token("clickhouse-key", "ClickHouse", "cloud API secret key", &["4b1d"], r"4b1d[A-Za-z0-9]{38}")
+            .label(label::API_KEY)
+            .entropy(3.6)
+            .check(checks::mixed),
         Rule::token("openshift-token", "OpenShift", "user token", &["sha256~"], r"sha256~[\w-]{43}").entropy(3.5),
-        Rule::token("kubernetes-bootstrap-token", "Kubernetes", "bootstrap token", &["kubeadm", "kubelet", "bootstrap-token", "bootstrap_token", "kube-"],
-            r"[^\n]{0,120}?(?:^|[\s=:'\x22])([a-z0-9]{6}\.[a-z0-9]{16})(?:[^\w.]|$)").loose().any_case().entropy(2.9).check(checks::bootstrap),
-        Rule::token("cloudflare-origin-ca-key", "Cloudflare", "origin CA key", &["v1.0-"], r"v1\.0-[0-9a-f]{24}-[0-9a-f]{146}").label(label::API_KEY),
-        Rule::token("cloudflare-token", "Cloudflare", "scannable API token", &["cfat_", "cfut_", "cfk_"], r"cf(?:at|ut|k)_[A-Za-z0-9_-]{40,56}").entropy(3.3),
+        Rule::token(
+            "kubernetes-bootstrap-token",
+            "Kubernetes",
+            "bootstrap token",
+            &["kubeadm", "kubelet", "bootstrap-token", "bootstrap_token", "kube-"],
+            r"[^\n]{0,120}?(?:^|[\s=:'\x22])([a-z0-9]{6}\.[a-z0-9]{16})(?:[^\w.]|$)",
+        )
+        .loose()
+        .any_case()
+        .entropy(2.9)
+        .check(checks::bootstrap),
+        Rule::token(
+            "cloudflare-origin-ca-key",
+            "Cloudflare",
+            "origin CA key",
+            &["v1.0-"],
+            r"v1\.0-[0-9a-f]{24}-[0-9a-f]{146}",
+        )
+        .label(label::API_KEY),
+        Rule::token(
+            "cloudflare-token",
+            "Cloudflare",
+            "scannable API token",
+            &["cfat_", "cfut_", "cfk_"],
+            r"cf(?:at|ut|k)_[A-Za-z0-9_-]{40,56}",
+        )
+        .entropy(3.3),
         Rule::token("scalingo-token", "Scalingo", "API token", &["tk-us-"], r"tk-us-[\w-]{48}"),
-        Rule::token("prefect-key", "Prefect", "API key", &["pnu_", "pnb_"], r"pn[ub]_[A-Za-z0-9]{36}").label(label::API_KEY).entropy(3.0),
-        Rule::token("defined-networking-token", "Defined Networking", "API token", &["dnkey-"], r"dnkey-[A-Za-z0-9=_-]{26}-[A-Za-z0-9=_-]{52}"),
-        Rule::token("minio-ngrok-token", "ngrok", "API key", &["ngrok-"], r"ngrok-[A-Za-z0-9_]{40,60}").label(label::API_KEY).entropy(3.5),
-        Rule::token("onepassword-token", "1Password", "service account token", &["ops_eyJ"], r"ops_eyJ[A-Za-z0-9+/_-]{250,2000}={0,3}").after(2100),
-        Rule::token("onepassword-secret-key", "1Password", "secret key of an account", &["A3-"], r"A3-[A-Z0-9]{6}-(?:[A-Z0-9]{11}|[A-Z0-9]{6}-[A-Z0-9]{5})-[A-Z0-9]{5}-[A-Z0-9]{5}-[A-Z0-9]{5}").label(label::SECRET).entropy(3.2),
-        Rule::token("age-secret-key", "age", "identity (secret key)", &["AGE-SECRET-KEY-1"], r"AGE-SECRET-KEY-1[QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L]{58}").check(checks::bech32).label(label::PRIVATE_KEY),
-        Rule::token("age-recipient", "age", "recipient (public key)", &["age1"], r"age1[qpzry9x8gf2tvdw0s3jn54khce6mua7l]{58}").identifier(),
-        Rule::token("nkey-seed", "NATS", "seed of an nkey", &["SUA", "SAA", "SOA", "SNA"], r"S[UAON]A[A-Z2-7]{55}").label(label::PRIVATE_KEY).entropy(4.0),
+        Rule::token("prefect-key", "Prefect", "API key", &["pnu_", "pnb_"], r"pn[ub]_[A-Za-z0-9]{36}")
+            .label(label::API_KEY)
+            .entropy(3.0),
+        Rule::token(
+            "defined-networking-token",
+            "Defined Networking",
+            "API token",
+            &["dnkey-"],
+            r"dnkey-[A-Za-z0-9=_-]{26}-[A-Za-z0-9=_-]{52}",
+        ),
+        Rule::token("minio-ngrok-token", "ngrok", "API key", &["ngrok-"], r"ngrok-[A-Za-z0-9_]{40,60}")
+            .label(label::API_KEY)
+            .entropy(3.5),
+        Rule::token(
+            "onepassword-token",
+            "1Password",
+            "service account token",
+            &["ops_eyJ"],
+            r"ops_eyJ[A-Za-z0-9+/_-]{250,2000}={0,3}",
+        )
+        .after(2100),
+        Rule::token(
+            "onepassword-secret-key",
+            "1Password",
+            "secret key of an account",
+            &["A3-"],
+            r"A3-[A-Z0-9]{6}-(?:[A-Z0-9]{11}|[A-Z0-9]{6}-[A-Z0-9]{5})-[A-Z0-9]{5}-[A-Z0-9]{5}-[A-Z0-9]{5}",
+        )
+        .label(label::SECRET)
+        .entropy(3.2),
+        Rule::token(
+            "age-secret-key",
+            "age",
+            "identity (secret key)",
+            &["AGE-SECRET-KEY-1"],
+            r"AGE-SECRET-KEY-1[QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L]{58}",
+        )
+        .check(checks::bech32)
+        .label(label::PRIVATE_KEY),
+        Rule::token(
+            "age-recipient",
+            "age",
+            "recipient (public key)",
+            &["age1"],
+            r"age1[qpzry9x8gf2tvdw0s3jn54khce6mua7l]{58}",
+        )
+        .identifier(),
+        Rule::token("nkey-seed", "NATS", "seed of an nkey", &["SUA", "SAA", "SOA", "SNA"], r"S[UAON]A[A-Z2-7]{55}")
+            .label(label::PRIVATE_KEY)
+            .entropy(4.0),
     ]
 }

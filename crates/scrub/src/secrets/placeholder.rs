@@ -2,19 +2,104 @@
 
 /// Parts of words that say "not the real one".
 const TELLTALES: [&str; 34] = [
-    "example", "placeholder", "changeme", "change_me", "change-me", "changeit", "change_it", "replaceme", "replace_me",
-    "replace-me", "replace_with", "replace-with", "replace this", "redacted", "removed", "dummy", "insert", "enter_",
-    "enter-", "_here", "-here", " here", "yourpassword", "yoursecret", "yourtoken", "yourkey", "yourapi", "not-a-real",
-    "notreal", "sanitized", "to_be_", "fill_in", "fillme", "do_not_use",
+    "example",
+    "placeholder",
+    "changeme",
+    "change_me",
+    "change-me",
+    "changeit",
+    "change_it",
+    "replaceme",
+    "replace_me",
+    "replace-me",
+    "replace_with",
+    "replace-with",
+    "replace this",
+    "redacted",
+    "removed",
+    "dummy",
+    "insert",
+    "enter_",
+    "enter-",
+    "_here",
+    "-here",
+    " here",
+    "yourpassword",
+    "yoursecret",
+    "yourtoken",
+    "yourkey",
+    "yourapi",
+    "not-a-real",
+    "notreal",
+    "sanitized",
+    "to_be_",
+    "fill_in",
+    "fillme",
+    "do_not_use",
 ];
 
 /// Values that are always meant as an example.
 const STAND_INS: [&str; 60] = [
-    "password", "passwd", "pass", "pwd", "passphrase", "secret", "secretkey", "secret_key", "token", "key", "apikey",
-    "api_key", "api-key", "access_token", "none", "null", "nil", "undefined", "true", "false", "yes", "no", "string",
-    "str", "int", "integer", "bool", "boolean", "float", "bytes", "object", "any", "number", "text", "empty", "blank",
-    "value", "required", "optional", "default", "unknown", "todo", "tbd", "fixme", "foo", "bar", "baz", "foobar", "test",
-    "testing", "username", "user", "hidden", "masked", "prompt", "ask", "env", "file", "stdin", "n/a",
+    "password",
+    "passwd",
+    "pass",
+    "pwd",
+    "passphrase",
+    "secret",
+    "secretkey",
+    "secret_key",
+    "token",
+    "key",
+    "apikey",
+    "api_key",
+    "api-key",
+    "access_token",
+    "none",
+    "null",
+    "nil",
+    "undefined",
+    "true",
+    "false",
+    "yes",
+    "no",
+    "string",
+    "str",
+    "int",
+    "integer",
+    "bool",
+    "boolean",
+    "float",
+    "bytes",
+    "object",
+    "any",
+    "number",
+    "text",
+    "empty",
+    "blank",
+    "value",
+    "required",
+    "optional",
+    "default",
+    "unknown",
+    "todo",
+    "tbd",
+    "fixme",
+    "foo",
+    "bar",
+    "baz",
+    "foobar",
+    "test",
+    "testing",
+    "username",
+    "user",
+    "hidden",
+    "masked",
+    "prompt",
+    "ask",
+    "env",
+    "file",
+    "stdin",
+    "n/a",
 ];
 
 /// Whether `value` is a template, a mask, a stand-in word or a sequence.
@@ -44,9 +129,25 @@ pub(super) fn is_template(value: &str) -> bool {
     matches!((first, last), (b'<', b'>') | (b'[', b']') | (b'{', b'}') | (b'(', b')') | (b'%', b'%'))
         || (value.starts_with("__") && value.ends_with("__"))
         || is_variable(value)
-        || ["${", "{{", "}}", "#{", "$(", "@{", "%(", "<%", "%>", "$[", "\\(", "process.env", "os.environ", "getenv", "ENV["]
-            .iter()
-            .any(|mark| value.contains(mark))
+        || [
+            "${",
+            "{{",
+            "}}",
+            "#{",
+            "$(",
+            "@{",
+            "%(",
+            "<%",
+            "%>",
+            "$[",
+            "\\(",
+            "process.env",
+            "os.environ",
+            "getenv",
+            "ENV[",
+        ]
+        .iter()
+        .any(|mark| value.contains(mark))
         || has_named_brackets(bytes)
 }
 
@@ -57,7 +158,10 @@ fn is_variable(value: &str) -> bool {
         [b'%' | b':', rest @ ..] if rest.len() <= 24 => rest,
         _ => return false,
     };
-    let name = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-')).count();
+    let name = rest
+        .iter()
+        .take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-'))
+        .count();
     let letters = rest.iter().filter(|byte| byte.is_ascii_alphabetic() || **byte == b'_').count();
     name == rest.len() && letters * 4 >= rest.len() * 3
 }
@@ -71,7 +175,8 @@ fn has_named_brackets(bytes: &[u8]) -> bool {
             b']' | b'>' | b'}' => {
                 if let Some(start) = open.take() {
                     let inside = &bytes[start + 1..at];
-                    let word = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b' ' | b'.' | b':');
+                    let word =
+                        |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b' ' | b'.' | b':');
                     if inside.len() >= 3 && inside.iter().all(word) && inside.iter().any(u8::is_ascii_alphabetic) {
                         return true;
                     }
@@ -86,8 +191,12 @@ fn has_named_brackets(bytes: &[u8]) -> bool {
 /// `xxxx`, `****`, `....`, `....…`, one character over and over.
 fn is_mask(value: &str) -> bool {
     let bytes = value.as_bytes();
-    let filler = bytes.iter().filter(|byte| matches!(byte, b'*' | b'x' | b'X' | b'.' | b'#' | b'?' | b'-' | b'_')).count();
-    filler * 10 >= bytes.len() * 6 || longest_run(bytes, b"xX") >= 4 || longest_run(bytes, b"*.") >= 3 || value.contains('…')
+    let filler =
+        bytes.iter().filter(|byte| matches!(byte, b'*' | b'x' | b'X' | b'.' | b'#' | b'?' | b'-' | b'_')).count();
+    filler * 10 >= bytes.len() * 6
+        || longest_run(bytes, b"xX") >= 4
+        || longest_run(bytes, b"*.") >= 3
+        || value.contains('…')
 }
 
 /// How many neighbours at most are the same character of `of`, in any case.
@@ -127,7 +236,8 @@ fn repeats(bytes: &[u8]) -> bool {
         seen.iter().filter(|seen| **seen).count()
     };
     (bytes.len() >= 8 && different <= 3)
-        || (1..=4).any(|period| bytes.len() >= 3 * period && bytes.windows(period + 1).all(|part| part[0] == part[period]))
+        || (1..=4)
+            .any(|period| bytes.len() >= 3 * period && bytes.windows(period + 1).all(|part| part[0] == part[period]))
 }
 
 /// Whether the variable part of a token of a known format is made up: the strict list, because real tokens contain any
@@ -151,13 +261,33 @@ mod tests {
     #[test]
     fn placeholders_are_known() {
         for value in [
-            "xxxxxxxx", "<your-key>", "${VAR}", "changeme", "AKIAIOSFODNN7EXAMPLE", "12345678", "abcdefgh", "********",
-            "{{ secret }}", "$PASSWORD", "%s", "your_api_key", "[API_KEY_1]", "a[TOKEN_2]b", "aaaaaaaa", "deaddeaddead",
-            "process.env.KEY", "#{token}", "", "…", "password", "YOUR_TOKEN_HERE",
+            "xxxxxxxx",
+            "<your-key>",
+            "${VAR}",
+            "changeme",
+            "AKIAIOSFODNN7EXAMPLE",
+            "12345678",
+            "abcdefgh",
+            "********",
+            "{{ secret }}",
+            "$PASSWORD",
+            "%s",
+            "your_api_key",
+            "[API_KEY_1]",
+            "a[TOKEN_2]b",
+            "aaaaaaaa",
+            "deaddeaddead",
+            "process.env.KEY",
+            "#{token}",
+            "",
+            "…",
+            "password",
+            "YOUR_TOKEN_HERE",
         ] {
             assert!(is_placeholder(value), "{value}");
         }
-        for value in ["hunter2!", "q8Zr2LmX0vKtY5wBn7Jd", "pa$$w0rd9", "S3cr3t-Tr4in", "falseb7Qz", "9f86d081884c7d65"] {
+        for value in ["hunter2!", "q8Zr2LmX0vKtY5wBn7Jd", "pa$$w0rd9", "S3cr3t-Tr4in", "falseb7Qz", "9f86d081884c7d65"]
+        {
             assert!(!is_placeholder(value), "{value}");
         }
     }

@@ -133,7 +133,7 @@ fn is_words_and_joints(value: &str) -> bool {
 }
 
 /// The judgement without a tokenizer.
-fn looks_like_words(value: &str) -> bool {
+pub(super) fn looks_like_words(value: &str) -> bool {
     let letters = value.chars().filter(|c| c.is_alphabetic()).count();
     let digits = value.bytes().filter(u8::is_ascii_digit).count();
     if letters < 4 || digits * 3 > value.len() {
@@ -147,11 +147,8 @@ fn looks_like_words(value: &str) -> bool {
         return true;
     }
     // Case that changes inside of words is noise, whatever the letters.
-    let flips = value
-        .as_bytes()
-        .windows(2)
-        .filter(|pair| pair[0].is_ascii_lowercase() && pair[1].is_ascii_uppercase())
-        .count();
+    let flips =
+        value.as_bytes().windows(2).filter(|pair| pair[0].is_ascii_lowercase() && pair[1].is_ascii_uppercase()).count();
     if flips * 5 > letters || digits * 8 > value.len() {
         return false;
     }
@@ -176,9 +173,9 @@ fn covered(value: &str) -> usize {
     let bytes = &bytes[..bytes.len().min(LOOKED_AT)];
     let (mut at, mut covered) = (0, 0);
     while at < bytes.len() {
-        let length = (4..=LONGEST.min(bytes.len() - at)).rev().find(|&length| {
-            std::str::from_utf8(&bytes[at..at + length]).is_ok_and(|word| LIST.contains(word))
-        });
+        let length = (4..=LONGEST.min(bytes.len() - at))
+            .rev()
+            .find(|&length| std::str::from_utf8(&bytes[at..at + length]).is_ok_and(|word| LIST.contains(word)));
         match length {
             Some(length) => {
                 covered += length;
@@ -197,7 +194,9 @@ mod tests {
     #[test]
     fn words_are_told_from_noise() {
         let rarity = Rarity::new(None);
-        for words in ["user_password", "newAccessToken", "database-connection", "authentication", "Vorname", "undefined"] {
+        for words in
+            ["user_password", "newAccessToken", "database-connection", "authentication", "Vorname", "undefined"]
+        {
             assert!(rarity.ordinary(words), "{words}");
         }
         for noise in ["xkqzpwvb", "q8Zr2LmX0vKtY5wBn7Jd", "hvTqWxKzPbNrJc", "9f86d081884c7d65"] {

@@ -88,8 +88,9 @@ pub(super) struct Search<'a> {
     pub(super) text: &'a str,
     pub(super) rarity: &'a Rarity,
     pub(super) found: Vec<Found>,
-    /// Where the name ends that was judged last, so that a name with two keywords is judged once.
-    pub(super) name_end: usize,
+    /// Where the name of a password, the name of a token and the run of a JWT end that were judged last, so that one with
+    /// two keywords is judged once.
+    pub(super) judged: [usize; 3],
 }
 
 /// A finding before its rule is looked up.

@@ -119,8 +119,8 @@ pub(super) fn irregular(value: &str) -> bool {
         return bits >= if value.len() >= 24 { 3.0 } else { 0.66 * (value.len() as f32).log2() };
     }
     // Of 36 characters, a random value has fewer bits; the floor shrinks with the logarithm of the alphabet.
-    let one_case = !value.bytes().any(|byte| byte.is_ascii_uppercase())
-        || !value.bytes().any(|byte| byte.is_ascii_lowercase());
+    let one_case =
+        !value.bytes().any(|byte| byte.is_ascii_uppercase()) || !value.bytes().any(|byte| byte.is_ascii_lowercase());
     let floor = floor_of_64(value.len());
     bits >= if one_case { floor * 0.87 } else { floor * 0.96 }
 }
