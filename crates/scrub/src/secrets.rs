@@ -200,7 +200,7 @@ impl Scanner {
                 match &self.rules[index].finder {
                     Finder::Pattern(pattern) => {
                         if pattern.any_case || text.as_bytes()[at.clone()] == *keyword.as_bytes() {
-                            confirm(search, pattern, &at, index, self.rules[index].confidence);
+                            confirm(search, pattern, &at, index, &self.rules[index]);
                         }
                     }
                     Finder::Named(shapes) => named::find(search, shapes, &at, index, self.rules[index].confidence),
@@ -215,7 +215,7 @@ impl Scanner {
 }
 
 /// Looks for a pattern around its keyword.
-fn confirm(search: &mut Search<'_>, pattern: &Pattern, keyword: &Range<usize>, rule: usize, confidence: f32) {
+fn confirm(search: &mut Search<'_>, pattern: &Pattern, keyword: &Range<usize>, index: usize, rule: &Rule) {
     let bytes = search.text.as_bytes();
     let touches = |at: Option<&u8>| !pattern.loose && at.is_some_and(u8::is_ascii_alphanumeric);
     if pattern.before == 0 && keyword.start > 0 && touches(bytes.get(keyword.start - 1)) {
@@ -240,15 +240,20 @@ fn confirm(search: &mut Search<'_>, pattern: &Pattern, keyword: &Range<usize>, r
     let secret = groups.iter().skip(1).flatten().next().unwrap_or(all);
     let span = search.widen(start + secret.start()..start + secret.end());
     let text = &search.text[span.clone()];
-    if placeholder::is_made_up(text) || placeholder::is_template(text) || shape::entropy(text) < pattern.entropy {
+    // Where the check weighs passwords, `123456` is one; and who asks for names, gets those of examples.
+    let lenient = rule.identifier || rule.label == rule::label::PASSWORD;
+    if (!lenient && placeholder::is_made_up(text))
+        || placeholder::is_template(text)
+        || shape::entropy(text) < pattern.entropy
+    {
         return;
     }
     let confidence = match pattern.check {
-        Some(check) => check(text, confidence),
-        None => Some(confidence),
+        Some(check) => check(text, rule.confidence),
+        None => Some(rule.confidence),
     };
     if let Some(confidence) = confidence {
-        search.push(span, rule, confidence);
+        search.push(span, index, confidence);
     }
 }
 

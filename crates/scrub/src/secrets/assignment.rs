@@ -98,9 +98,17 @@ fn find(search: &mut Search<'_>, keyword: Range<usize>, rule: usize, wanted: Kin
     }
     let Some((value, written)) = value(bytes, start, end) else { return };
     let value = search.widen(value);
+    let place = place(bytes, &(start..end), &value);
     let text = &search.text[value.clone()];
     let secret = match wanted {
-        Kind::Password => is_password(search, text, written),
+        Kind::Password => is_password(search, text, written, &place),
+        // `secret != "open-sesame"`; a token that is compared is a word of a language.
+        Kind::Token if place.compared && name.ends_with("secret") => {
+            written == Written::Quoted
+                && text.len() >= 6
+                && !placeholder::is_placeholder(text)
+                && !is_expression(text, written)
+        }
         Kind::Token => is_token(search, text, written, &name),
     };
     if secret {
@@ -264,6 +272,11 @@ fn value(bytes: &[u8], start: usize, end: usize) -> Option<(Range<usize>, Writte
         matches!(byte, b'b' | b'B' | b'r' | b'R' | b'u' | b'U' | b'f' | b'F' | b'L' | b'@' | b'q' | b'\\')
     });
     if let Some(&quote @ (b'"' | b'\'' | b'`')) = bytes.get(mark) {
+        // `'"..."'`: code that writes code.
+        let inner = bytes.get(mark + 1).copied().filter(|&next| next != quote && matches!(next, b'"' | b'\''));
+        if let Some(inner) = inner {
+            return quoted(bytes, mark + 2, inner).map(|value| (value, Written::Quoted));
+        }
         return quoted(bytes, mark + 1, quote).map(|value| (value, Written::Quoted));
     }
     if !has_operator && !option {
@@ -319,34 +332,79 @@ fn is_expression(value: &str, written: Written) -> bool {
         })
 }
 
-fn is_password(search: &Search<'_>, value: &str, written: Written) -> bool {
+/// What stands around a value and makes even a weak password credible.
+struct Place {
+    /// A user is named in the lines before.
+    user: bool,
+    /// The whole line is `NAME=value`, as in a file of settings.
+    setting: bool,
+    /// `==` or `!=`: code that compares with a literal.
+    compared: bool,
+    /// `=`, and not `:`, which also labels what a form shows.
+    assigned: bool,
+}
+
+fn place(bytes: &[u8], name: &Range<usize>, value: &Range<usize>) -> Place {
+    let back = bytes[..name.start].iter().rev().take(200).position(|byte| *byte == b'\n');
+    let line = back.map_or(name.start.saturating_sub(200), |back| name.start - back);
+    let head = bytes[line..name.start].trim_ascii();
+    let tail: Vec<u8> = bytes[value.end..].iter().take(5).take_while(|byte| **byte != b'\n').copied().collect();
+    let tail = tail.trim_ascii();
+    let between = &bytes[name.end..value.start];
+    let before = &bytes[name.start.saturating_sub(160)..name.start];
+    let has = |what: &[u8]| before.windows(what.len()).any(|window| window.eq_ignore_ascii_case(what));
+    Place {
+        user: has(b"user") || has(b"login"),
+        setting: (head.is_empty() || matches!(head, b"#" | b"export" | b"set" | b"ENV" | b"-"))
+            && (tail.is_empty() || tail.starts_with(b"#"))
+            && between.contains(&b'='),
+        compared: between.windows(2).any(|window| matches!(window, b"==" | b"!=")),
+        assigned: between.contains(&b'='),
+    }
+}
+
+fn is_password(search: &Search<'_>, value: &str, written: Written, place: &Place) -> bool {
     let letters = value.chars().filter(|c| c.is_alphabetic()).count();
     let digits = value.bytes().filter(u8::is_ascii_digit).count();
-    let marks = value
-        .bytes()
-        .filter(|byte| byte.is_ascii_punctuation() && !matches!(byte, b'_' | b'-' | b'.' | b',' | b':' | b'\''))
-        .count();
+    let joints = |byte: u8| matches!(byte, b'_' | b'-' | b'.' | b',' | b':' | b'\'');
+    let marks = value.bytes().filter(|&byte| byte.is_ascii_punctuation() && !joints(byte)).count();
     let length = value.chars().count();
     if !(5..=128).contains(&length) || placeholder::is_placeholder(value) || is_expression(value, written) {
         return false;
     }
     // A sentence: what a form says about passwords.
     let words = value.split_whitespace().count();
-    if words > 1 && (digits == 0 || words > 4) {
+    let named_user = place.user && place.assigned && written == Written::Quoted;
+    if words > 1 && (words > 4 || (digits == 0 && !named_user)) {
         return false;
     }
     if letters == 0 {
         return digits + marks >= 6 && written == Written::Quoted && marks >= 1 && digits >= 1;
     }
-    let ends_as_prose = value.ends_with([':', '?', '!']) && digits == 0;
-    if ends_as_prose {
+    if value.ends_with([':', '?', '!']) && digits == 0 {
+        return false;
+    }
+    let ordinary = search.rarity.ordinary(value);
+    // `#add-password`, `users/passwords#update`.
+    if digits == 0 && ordinary && value.contains(['#', '/']) {
         return false;
     }
     if digits > 0 || marks > 0 {
         // `user_id2` and the like are names of variables where they are not quoted.
-        return written == Written::Quoted || marks > 0 || digits >= 2 || !search.rarity.ordinary(value);
+        return written == Written::Quoted || marks > 0 || digits >= 2 || place.setting || !ordinary;
     }
-    written == Written::Quoted && length >= 6 && !search.rarity.ordinary(value)
+    let lower = value.bytes().all(|byte| byte.is_ascii_lowercase());
+    match written {
+        Written::Quoted => {
+            (length >= 6 && !ordinary)
+                || place.compared
+                || named_user
+                || (lower && length >= if place.assigned { 8 } else { 12 })
+        }
+        // `PASSWORD=whiteduke`, a line of its own: as a file of settings has it, or with a user before it.
+        Written::Plain => place.setting && (place.user || lower),
+        Written::Spaced => false,
+    }
 }
 
 fn is_token(search: &Search<'_>, value: &str, written: Written, name: &str) -> bool {

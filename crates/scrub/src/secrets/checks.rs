@@ -1,6 +1,6 @@
 //! Judgements on secrets that a pattern cannot make.
 
-use super::placeholder::is_placeholder;
+use super::placeholder::{is_placeholder, is_template, weight};
 use super::rarity::looks_like_words;
 use super::{codec, shape};
 
@@ -25,7 +25,7 @@ pub(super) fn hex_with_letters(secret: &str, confidence: f32) -> Option<f32> {
 
 /// The ids of AWS are base32.
 pub(super) fn aws_key_id(secret: &str, confidence: f32) -> Option<f32> {
-    if secret.ends_with("EXAMPLE") || count(&secret[4..], u8::is_ascii_digit) == 0 {
+    if secret.ends_with("EXAMPLE") {
         return None;
     }
     let base32 = secret[4..].bytes().all(|byte| byte.is_ascii_uppercase() || (b'2'..=b'7').contains(&byte));
@@ -35,13 +35,13 @@ pub(super) fn aws_key_id(secret: &str, confidence: f32) -> Option<f32> {
 /// An ARN with the account or the resource left open names nothing.
 pub(super) fn arn(secret: &str, confidence: f32) -> Option<f32> {
     let resource = secret.splitn(6, ':').nth(5)?;
-    (!is_placeholder(resource) && resource != "*" && !secret.contains("123456789012")).then_some(confidence)
+    (!is_template(resource) && resource != "*").then_some(confidence)
 }
 
 /// The name of a bucket.
 pub(super) fn bucket(secret: &str, confidence: f32) -> Option<f32> {
     let plain = !secret.contains("..") && !secret.contains(".-") && !secret.contains("-.");
-    (plain && !is_placeholder(secret) && !["bucket", "www", "s3"].contains(&secret)).then_some(confidence)
+    (plain && !["www", "s3"].contains(&secret)).then_some(confidence)
 }
 
 /// The last six digits are the CRC-32 of the thirty before them.
@@ -85,7 +85,7 @@ pub(super) fn noise(secret: &str, confidence: f32) -> Option<f32> {
 
 /// Whatever is no stand-in; for places where only a password can stand.
 pub(super) fn password(secret: &str, confidence: f32) -> Option<f32> {
-    (!is_placeholder(secret)).then_some(confidence)
+    weight(secret).map(|weight| weight * confidence)
 }
 
 /// The base64 of `user:password`.

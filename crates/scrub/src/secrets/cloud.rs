@@ -43,7 +43,7 @@ fn amazon() -> Vec<Rule> {
 fn microsoft() -> Vec<Rule> {
     vec![
         Rule::token("azure-storage-key", "Azure", "key of a storage account", &["accountkey"],
-            r"AccountKey\s{0,4}=\s{0,4}([A-Za-z0-9+/]{86}==)").any_case().label(label::SECRET),
+            r"AccountKey\s{0,4}=\s{0,4}([A-Za-z0-9+/]{40,88}={0,2})").any_case().label(label::SECRET),
         Rule::token("azure-shared-access-key", "Azure", "shared access key of a service bus, event hub or IoT hub", &["sharedaccesskey", "sharedsecretvalue"],
             r"(?:SharedAccessKey|SharedSecretValue)\s{0,4}=\s{0,4}([A-Za-z0-9+/]{43,86}={1,2})").any_case().label(label::SECRET),
         Rule::token("azure-app-configuration", "Azure", "secret of an App Configuration connection string", &[".azconfig."],
@@ -180,7 +180,7 @@ fn registries() -> Vec<Rule> {
             "Dependency-Track",
             "API key",
             &["odt_"],
-            r"odt_(?:[A-Za-z0-9]{8}_)?[A-Za-z0-9]{32}",
+            r"odt_(?:[A-Za-z0-9]{8}_)?[A-Za-z0-9]{32,40}",
         )
         .label(label::API_KEY)
         .entropy(3.0),

@@ -49,7 +49,8 @@ pub(super) fn find(search: &mut Search<'_>, shapes: &[Shape], keyword: &Range<us
         for (end, in_base64) in [(word, false), (wide, true), (digits_end, true)] {
             let value = &search.text[search.widen(at..end)];
             let fits = |shape: &Shape| (shape.alphabet == Alphabet::Base64) == in_base64 && shape.fits(value);
-            if end > at && shapes.iter().any(fits) && is_secret(search, value) {
+            if end > at && shapes.iter().any(fits) && !is_part_of_address(bytes, at, value) && is_secret(search, value)
+            {
                 search.push(at..end, rule, confidence);
                 return;
             }
@@ -62,9 +63,19 @@ fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'
 }
 
+/// Commits, packages in lock files and objects in addresses: `#3b33…`, `/apps/98fc…`.
+fn is_part_of_address(bytes: &[u8], at: usize, value: &str) -> bool {
+    let hexadecimal = value.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+    hexadecimal && at.checked_sub(1).is_some_and(|at| matches!(bytes[at], b'/' | b'#' | b'@'))
+}
+
 fn is_secret(search: &Search<'_>, value: &str) -> bool {
     let digits = value.bytes().filter(u8::is_ascii_digit).count();
     let letters = value.bytes().filter(u8::is_ascii_alphabetic).count();
+    if digits == value.len() {
+        // An account: only a shape of digits lets it through.
+        return !placeholder::is_sequence(value.as_bytes());
+    }
     digits >= 1
         && letters >= 2
         && !placeholder::is_made_up(value)
@@ -114,7 +125,7 @@ pub(super) fn rules() -> Vec<Rule> {
         key(
             "azure-devops-key",
             "Azure",
-            &["azure", "vsts", "visualstudio", "devops"],
+            &["azure", "vsts", "visualstudio", "devops", "ado_pat", "ado-pat", "_pat"],
             const { &[exact(Alphabet::Lower, 52)] },
         ),
         key(

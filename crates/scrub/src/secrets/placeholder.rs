@@ -113,11 +113,40 @@ pub(super) fn is_placeholder(value: &str) -> bool {
         || is_sequence(value.as_bytes())
 }
 
+/// How much a value weighs in a place where only a password can stand: there, `123456` and `secret` are bad passwords and no
+/// placeholders. `None` where it is surely left open.
+pub(super) fn weight(value: &str) -> Option<f32> {
+    const OPEN: [&str; 14] = [
+        "password",
+        "passwd",
+        "pass",
+        "pwd",
+        "passphrase",
+        "user",
+        "username",
+        "string",
+        "null",
+        "none",
+        "undefined",
+        "token",
+        "key",
+        "value",
+    ];
+    let lower = value.to_ascii_lowercase();
+    let open = is_template(value)
+        || is_mask(value)
+        || OPEN.contains(&lower.as_str())
+        || TELLTALES.iter().any(|word| lower.contains(word))
+        || begins_as_yours(&lower);
+    (!open).then(|| if is_placeholder(value) { 0.6 } else { 1.0 })
+}
+
 /// `your-key`, `my_secret`, `<...>`.
 fn begins_as_yours(lower: &str) -> bool {
     ["your-", "your_", "your ", "my-", "my_", "the-", "the_", "some-", "some_", "a_", "put_", "put-", "use_", "add_"]
         .iter()
         .any(|start| lower.starts_with(start) && lower.bytes().all(|byte| !byte.is_ascii_digit()))
+        || (lower.starts_with("your") && lower.bytes().all(|byte| byte.is_ascii_alphabetic()))
         || lower.contains("_your_")
         || lower.contains("-your-")
 }
@@ -129,6 +158,8 @@ pub(super) fn is_template(value: &str) -> bool {
     matches!((first, last), (b'<', b'>') | (b'[', b']') | (b'{', b'}') | (b'(', b')') | (b'%', b'%'))
         || (value.starts_with("__") && value.ends_with("__"))
         || is_variable(value)
+        || value.contains("&lt;")
+        || begins_with_variable(bytes)
         || [
             "${",
             "{{",
@@ -149,6 +180,12 @@ pub(super) fn is_template(value: &str) -> bool {
         .iter()
         .any(|mark| value.contains(mark))
         || has_named_brackets(bytes)
+}
+
+/// `$BASE/login`: in capitals, because passwords have dollars too.
+fn begins_with_variable(bytes: &[u8]) -> bool {
+    let name = bytes.iter().skip(1).take_while(|byte| byte.is_ascii_uppercase() || **byte == b'_').count();
+    bytes.first() == Some(&b'$') && name >= 3 && bytes.get(name + 1).is_none_or(|byte| !byte.is_ascii_alphanumeric())
 }
 
 /// `$NAME`, `%s`, `:name`, `@name`, `!name`.

@@ -76,6 +76,7 @@ impl Pattern {
             let anchored = if self.before == 0 { format!(r"\A(?:{})", self.source) } else { self.source.to_owned() };
             RegexBuilder::new(&anchored)
                 .unicode(false)
+                .case_insensitive(self.any_case)
                 .size_limit(REGEX_LIMIT)
                 .build()
                 .unwrap_or_else(|error| panic!("the pattern {:?} of a rule is wrong: {error}", self.source))
@@ -102,10 +103,6 @@ pub(super) struct Found {
 }
 
 impl Search<'_> {
-    pub(super) fn bytes(&self) -> &[u8] {
-        self.text.as_bytes()
-    }
-
     /// The text of a range of bytes that may begin or end inside a character: those are left out or taken in.
     pub(super) fn widen(&self, span: Range<usize>) -> Range<usize> {
         self.text.floor_char_boundary(span.start)..self.text.ceil_char_boundary(span.end)

@@ -243,8 +243,7 @@ fn work() -> Vec<Rule> {
         Rule::token("salesforce-token", "Salesforce", "access token", &["00D"], r"00D[A-Za-z0-9]{12}![\w.]{80,140}"),
         Rule::token("adobe-client-secret", "Adobe", "OAuth client secret", &["p8e-", "p8"], r"p8e-[A-Za-z0-9_-]{32}")
             .label(label::SECRET),
-        Rule::token("adafruit-key", "Adafruit", "IO key", &["aio_"], r"aio_[A-Za-z]{4}[0-9]{2}[A-Za-z0-9]{22}")
-            .label(label::API_KEY),
+        Rule::token("adafruit-key", "Adafruit", "IO key", &["aio_"], r"aio_[A-Za-z0-9]{28}").label(label::API_KEY),
         Rule::token("twitch-stream-key", "Twitch", "stream key", &["live_"], r"live_[0-9]{6,12}_[A-Za-z0-9]{28,32}")
             .label(label::API_KEY)
             .entropy(3.0),
@@ -336,12 +335,19 @@ fn data() -> Vec<Rule> {
         Rule::token("mapbox-secret-token", "Mapbox", "secret or temporary token", &["sk.eyJ1Ijoi", "tk.eyJ1Ijoi", "sk.eyJ", "tk.eyJ"], r"[st]k\.eyJ[\w-]{20,400}\.[\w-]{20,80}"),
         Rule::token("mapbox-public-token", "Mapbox", "public token", &["pk.eyJ"], r"pk\.eyJ[\w-]{20,400}\.[\w-]{20,80}").sure(0.6),
         Rule::token("tidb-motherduck-token", "Tinybird", "token", &["p.eyJ"], r"p\.eyJ[\w-]{20,400}\.[\w-]{20,80}"),
-        Rule::token("unseal-key", "HashiCorp Vault", "unseal key", &["unseal key", "recovery key"], r"(?:Unseal|Recovery) Key(?: [0-9]{1,2})?(?: \([^)\n]{1,30}\))?:?\s{1,4}([A-Za-z0-9+/]{43,44}={0,2}|[0-9a-f]{64,66})").any_case().label(label::SECRET),
-        Rule::token("wireguard-private-key", "WireGuard", "private key", &["privatekey"], r"PrivateKey\s{0,4}=\s{0,4}([A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=)").any_case().label(label::PRIVATE_KEY),
-        Rule::token("wireguard-preshared-key", "WireGuard", "preshared key", &["presharedkey"], r"PresharedKey\s{0,4}=\s{0,4}([A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=)").any_case().label(label::SECRET),
+        Rule::token("unseal-key", "HashiCorp Vault", "unseal key", &["unseal key", "recovery key", "operator unseal"], r"(?:(?:Unseal|Recovery) Key(?: [0-9]{1,2})?(?: \([^)\n]{1,30}\))?:?|operator unseal)\s{1,4}([A-Za-z0-9+/]{43,44}={0,2}|[0-9a-f]{64,66})").any_case().label(label::SECRET),
+        Rule::token("wireguard-private-key", "WireGuard", "private key", &["privatekey"], r"PrivateKey\s{0,4}=\s{0,4}([A-Za-z0-9+/]{43}=)").any_case().label(label::PRIVATE_KEY),
+        Rule::token("wireguard-preshared-key", "WireGuard", "preshared key", &["presharedkey"], r"PresharedKey\s{0,4}=\s{0,4}([A-Za-z0-9+/]{43}=)").any_case().label(label::SECRET),
         Rule::token("pkcs-keystore", "Java and Windows", "embedded keystore", &["MIIJ", "MIIK", "/u3+7Q"], r"(?:MII[JK][A-Za-z0-9+/]{6}IBAzCC[A-Za-z0-9+/=\r\n]{500,6000}|/u3\+7Q[A-Za-z0-9+/=\r\n]{300,6000})").after(6100).label(label::PRIVATE_KEY),
         Rule::token("tls-client-hello-secret", "NSS", "line of a TLS key log", &["CLIENT_RANDOM "], r"CLIENT_RANDOM [0-9a-f]{64} ([0-9a-f]{96})").label(label::SECRET),
         Rule::token("bitcoin-private-key", "Bitcoin", "extended private key", &["xprv", "yprv", "zprv"], r"[xyz]prv[1-9A-HJ-NP-Za-km-z]{107,108}").label(label::PRIVATE_KEY),
         Rule::token("nostr-secret-key", "Nostr", "secret key", &["nsec1"], r"nsec1[qpzry9x8gf2tvdw0s3jn54khce6mua7l]{58}").label(label::PRIVATE_KEY).check(checks::bech32),
+        Rule::token("django-insecure-key", "Django", "secret key of a new project", &["django-insecure-"], r"django-insecure-[^\s'\x22]{20,80}")
+            .label(label::SECRET)
+            .loose(),
+        Rule::token("figma-old-token", "Figma", "personal access token of the old form", &["figma"],
+            r"figma[^\n]{0,40}?([0-9]{1,7}-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})").any_case().loose(),
+        Rule::token("environment-user", "any", "user name in an environment variable", &["user=", "username="],
+            r"[A-Z][A-Z0-9_]{0,39}USER(?:NAME)?=['\x22]?([^\s'\x22]{3,64})").before(41).any_case().loose().identifier().entropy(0.5),
     ]
 }

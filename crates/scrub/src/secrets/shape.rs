@@ -63,6 +63,8 @@ impl Shape {
         }
         match self.alphabet {
             Alphabet::Uuid => is_uuid(value),
+            // Numbers are dates, amounts and counts, unless they are asked for.
+            alphabet if alphabet != Alphabet::Digits && bytes.iter().all(u8::is_ascii_digit) => false,
             alphabet => bytes.iter().all(|&byte| alphabet.has(byte)),
         }
     }

@@ -108,7 +108,7 @@ fn commands() -> Vec<Rule> {
             ".NET",
             "password of a DirectoryEntry",
             &["directoryentry("],
-            r"DirectoryEntry\([^\n]{1,160}?,\s{0,8}\x22[^\x22\n]{1,100}\x22\s{0,8},\s{0,8}\x22([^\x22\n]{3,100})\x22",
+            r"DirectoryEntry\([^;]{1,160}?,\s{0,8}\x22[^\x22\n]{1,100}\x22\s{0,8},\s{0,8}\x22([^\x22\n]{3,100})\x22",
         ),
         command(
             "secure-string",
@@ -145,6 +145,8 @@ fn commands() -> Vec<Rule> {
             &["password to proceed to installation", "initialadminpassword", "please use the following password"],
             r"(?:please use the following password|password to proceed to installation|initialAdminPassword)[^a-f0-9\n]{0,40}(?:[^\n]{0,60}\n){0,4}?\s{0,8}([0-9a-f]{32})\b",
         ),
+        command("password-in-prose", "any", "password that a text tells", &["password"],
+            r"password(?:\s+for\s+(?:the\s+)?(?:user\s+)?['\x22`]?[\w.@-]{1,40}['\x22`]?)?\s+is:?\s+['\x22`]([^\s'\x22`]{4,64})['\x22`]").sure(0.6),
         command(
             "smb-client-login",
             "smbclient, impacket",
@@ -158,7 +160,7 @@ fn commands() -> Vec<Rule> {
 fn headers() -> Vec<Rule> {
     vec![
         Rule::token("http-basic", "HTTP", "basic authentication", &["basic "], r"Basic\s{1,3}([A-Za-z0-9+/_-]{8,400}={0,2})").any_case().label(label::PASSWORD).entropy(2.0).check(checks::basic).sure(0.9),
-        Rule::token("http-bearer", "HTTP", "bearer token", &["bearer "], r"Bearer\s{1,3}([A-Za-z0-9][\w.~+/=-]{15,500})").any_case().entropy(3.0).check(checks::noise).sure(0.75),
+        Rule::token("http-bearer", "HTTP", "bearer token", &["bearer "], r"Bearer\s{1,3}([A-Za-z0-9][\w.~+/=-]{13,500})").any_case().entropy(3.0).check(checks::noise).sure(0.75),
         Rule::token("authorization-header", "HTTP", "token of an Authorization header", &["authorization"],
             r"Authorization['\x22]?\s{0,2}[:=,]\s{0,2}['\x22]?(?:Token|SSWS|ApiKey|Api-Key|GenieKey|PRIVATE-TOKEN|OAuth|Zoho-oauthtoken)?[ =]?\s{0,2}['\x22]?([A-Za-z0-9][\w.~+/=-]{19,500})").any_case().entropy(3.3).check(checks::noise).sure(0.7),
     ]
@@ -387,18 +389,11 @@ fn address(search: &mut Search<'_>, keyword: Range<usize>, rule: usize) {
     }
     let span = search.widen(keyword.end + colon + 1..keyword.end + at);
     let value = &search.text[span.clone()];
-    if placeholder::is_template(value)
-        || placeholder::is_placeholder(value) && !value.bytes().any(|byte| byte.is_ascii_digit())
-    {
-        return;
-    }
-    if placeholder::is_made_up(value) {
-        return;
-    }
+    let Some(weight) = placeholder::weight(value) else { return };
     let local = host.starts_with(b"localhost")
         || host.starts_with(b"127.")
         || host.windows(8).any(|window| window == b"example.");
-    search.push(span, rule, if local { 0.55 } else { 0.85 });
+    search.push(span, rule, weight * if local { 0.6 } else { 0.85 });
 }
 
 /// `Server=...;User Id=...;Password=...`.
@@ -447,7 +442,10 @@ fn key_value(search: &mut Search<'_>, keyword: Range<usize>, rule: usize) {
         .count();
     let span = search.widen(at..at + length);
     let value = &search.text[span.clone()];
-    if length >= 3 && !placeholder::is_template(value) && !placeholder::is_placeholder(value) {
-        search.push(span, rule, 0.8);
+    if length < 3 {
+        return;
+    }
+    if let Some(weight) = placeholder::weight(value) {
+        search.push(span, rule, weight * 0.8);
     }
 }
