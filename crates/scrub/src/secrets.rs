@@ -237,6 +237,9 @@ fn confirm(search: &mut Search<'_>, pattern: &Pattern, keyword: &Range<usize>, i
     {
         return;
     }
+    if in_blob(bytes, start + all.start()..start + all.end()) {
+        return;
+    }
     let secret = groups.iter().skip(1).flatten().next().unwrap_or(all);
     let span = search.widen(start + secret.start()..start + secret.end());
     let text = &search.text[span.clone()];
@@ -255,6 +258,18 @@ fn confirm(search: &mut Search<'_>, pattern: &Pattern, keyword: &Range<usize>, i
     if let Some(confidence) = confidence {
         search.push(span, index, confidence);
     }
+}
+
+/// Whether a match lies in the middle of base64, where any short mark comes up by chance.
+fn in_blob(bytes: &[u8], found: Range<usize>) -> bool {
+    /// The path of an address has shorter pieces.
+    const BLOB: usize = 32;
+    let joint = |byte: Option<&u8>| byte.is_some_and(|byte| matches!(byte, b'/' | b'+'));
+    let digit = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'+');
+    let before = &bytes[..found.start];
+    let after = &bytes[found.end..];
+    (joint(before.last()) && before.iter().rev().take(BLOB).take_while(digit).count() == BLOB)
+        || (joint(after.first()) && after.iter().take(BLOB).take_while(digit).count() == BLOB)
 }
 
 /// Sorts, and keeps of those that overlap the most certain, then the longest, then the one with the fewest layers.

@@ -246,7 +246,8 @@ fn value(bytes: &[u8], start: usize, end: usize) -> Option<(Range<usize>, Writte
             after
         }
         b'>' if !spaced => at + 1,
-        b'(' if !spaced => at + 1,
+        // `router.pass(...)` is no password.
+        b'(' if !spaced && !bytes[start..end].ends_with(b"pass") => at + 1,
         b',' if closed => at + 1,
         b'-' if bytes.get(at + 1) == Some(&b'>') => at + 2,
         b'!' if bytes.get(at + 1) == Some(&b'=') => at + 2,
@@ -271,7 +272,8 @@ fn value(bytes: &[u8], start: usize, end: usize) -> Option<(Range<usize>, Writte
     let mark = skip(bytes, at, 2, |byte| {
         matches!(byte, b'b' | b'B' | b'r' | b'R' | b'u' | b'U' | b'f' | b'F' | b'L' | b'@' | b'q' | b'\\')
     });
-    if let Some(&quote @ (b'"' | b'\'' | b'`')) = bytes.get(mark) {
+    let quote = bytes.get(mark).filter(|&&quote| matches!(quote, b'"' | b'\'') || (quote == b'`' && has_operator));
+    if let Some(&quote) = quote {
         // `'"..."'`: code that writes code.
         let inner = bytes.get(mark + 1).copied().filter(|&next| next != quote && matches!(next, b'"' | b'\''));
         if let Some(inner) = inner {
@@ -340,6 +342,8 @@ struct Place {
     setting: bool,
     /// `==` or `!=`: code that compares with a literal.
     compared: bool,
+    /// A statement or an argument of code: it ends with `;`, `,` or `)`.
+    code: bool,
     /// `=`, and not `:`, which also labels what a form shows.
     assigned: bool,
 }
@@ -359,6 +363,7 @@ fn place(bytes: &[u8], name: &Range<usize>, value: &Range<usize>) -> Place {
             && (tail.is_empty() || tail.starts_with(b"#"))
             && between.contains(&b'='),
         compared: between.windows(2).any(|window| matches!(window, b"==" | b"!=")),
+        code: matches!(bytes.get(value.end), Some(b';' | b',' | b')')),
         assigned: between.contains(&b'='),
     }
 }
@@ -387,6 +392,10 @@ fn is_password(search: &Search<'_>, value: &str, written: Written, place: &Place
     let ordinary = search.rarity.ordinary(value);
     // `#add-password`, `users/passwords#update`.
     if digits == 0 && ordinary && value.contains(['#', '/']) {
+        return false;
+    }
+    // A number or a type of code: `131072u32`, `*const i8`.
+    if written != Written::Quoted && ((place.code && marks == 0) || value.starts_with(['*', '&'])) {
         return false;
     }
     if digits > 0 || marks > 0 {
@@ -426,6 +435,12 @@ fn is_token(search: &Search<'_>, value: &str, written: Written, name: &str) -> b
     if shape::is_uuid(value) {
         return shape::irregular(value);
     }
-    // Lists and versions: many parts that are words or numbers.
+    // A name of the code is no secret, be it as odd as it may.
+    if written != Written::Quoted {
+        let noisy = |part: &str| part.len() >= 8 && part.bytes().any(|byte| byte.is_ascii_digit());
+        if digits < 2 || !value.split('_').any(noisy) {
+            return false;
+        }
+    }
     (digits >= 1 || value.len() >= 20) && shape::irregular(value) && !search.rarity.ordinary(value)
 }

@@ -66,7 +66,11 @@ fn is_word(byte: u8) -> bool {
 /// Commits, packages in lock files and objects in addresses: `#3b33…`, `/apps/98fc…`.
 fn is_part_of_address(bytes: &[u8], at: usize, value: &str) -> bool {
     let hexadecimal = value.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
-    hexadecimal && at.checked_sub(1).is_some_and(|at| matches!(bytes[at], b'/' | b'#' | b'@'))
+    let before = bytes[at.saturating_sub(16)..at].to_ascii_lowercase();
+    let says = |word: &[u8]| before.windows(word.len()).any(|window| window == word);
+    hexadecimal
+        && (before.last().is_some_and(|byte| matches!(byte, b'/' | b'#' | b'@'))
+            || [&b"commit"[..], b"sha", b"rev", b"hash", b"checksum", b"digest"].into_iter().any(says))
 }
 
 fn is_secret(search: &Search<'_>, value: &str) -> bool {

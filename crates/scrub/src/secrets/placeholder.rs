@@ -160,26 +160,16 @@ pub(super) fn is_template(value: &str) -> bool {
         || is_variable(value)
         || value.contains("&lt;")
         || begins_with_variable(bytes)
-        || [
-            "${",
-            "{{",
-            "}}",
-            "#{",
-            "$(",
-            "@{",
-            "%(",
-            "<%",
-            "%>",
-            "$[",
-            "\\(",
-            "process.env",
-            "os.environ",
-            "getenv",
-            "ENV[",
-        ]
-        .iter()
-        .any(|mark| value.contains(mark))
+        || ["${", "{{", "}}", "#{", "@{", "<%", "%>", "$[", "process.env", "os.environ", "getenv", "ENV["]
+            .iter()
+            .any(|mark| value.contains(mark))
+        || ["%(", "$(", "\\("].iter().any(|mark| opens_name(value, mark))
         || has_named_brackets(bytes)
+}
+
+/// Whether a name follows `mark`: `%(name)s`, `$(command)`; noise may have the mark alone.
+fn opens_name(value: &str, mark: &str) -> bool {
+    value.match_indices(mark).any(|(at, _)| value.as_bytes().get(at + mark.len()).is_some_and(u8::is_ascii_alphabetic))
 }
 
 /// `$BASE/login`: in capitals, because passwords have dollars too.

@@ -101,14 +101,14 @@ fn commands() -> Vec<Rule> {
             ".NET",
             "password of a NetworkCredential",
             &["networkcredential("],
-            r"NetworkCredential\(\s{0,8}\x22[^\x22\n]{1,100}\x22\s{0,8},\s{0,8}\x22([^\x22\n]{3,100})\x22",
+            r"NetworkCredential\(\s{0,8}\x22[^\x22\n]{1,100}\x22\s{0,40},\s{0,40}\x22([^\x22\n]{3,100})\x22",
         ),
         command(
             "directory-entry",
             ".NET",
             "password of a DirectoryEntry",
             &["directoryentry("],
-            r"DirectoryEntry\([^;]{1,160}?,\s{0,8}\x22[^\x22\n]{1,100}\x22\s{0,8},\s{0,8}\x22([^\x22\n]{3,100})\x22",
+            r"DirectoryEntry\([^;]{1,160}?,\s{0,40}\x22[^\x22\n]{1,100}\x22\s{0,40},\s{0,40}\x22([^\x22\n]{3,100})\x22",
         ),
         command(
             "secure-string",
@@ -122,7 +122,7 @@ fn commands() -> Vec<Rule> {
             "command lines",
             "password given to a client",
             &["sshpass", "mysql ", "mysqldump ", "redis-cli", "docker login"],
-            r"(?:sshpass\s+-p\s{0,2}['\x22]?([^\s'\x22]{3,100})|mysql(?:dump)?\s[^\n]{0,100}?\s-p([^\s'\x22=-][^\s'\x22]{2,100})|redis-cli\s[^\n]{0,60}?-a\s+['\x22]?([^\s'\x22]{3,100})|docker login\s[^\n]{0,80}?(?:-p|--password)[ =]['\x22]?([^\s'\x22]{3,100}))",
+            r"(?:sshpass\s+-p\s{0,2}['\x22]?([^\s'\x22]{3,100})|mysql(?:dump)?\s[^\n]{0,100}?\s-p([A-Za-z0-9!@#%^&*+][^\s'\x22`;)\\]{2,100})|redis-cli\s[^\n]{0,60}?-a\s+['\x22]?([^\s'\x22]{3,100})|docker login\s[^\n]{0,80}?(?:-p|--password)[ =]['\x22]?([^\s'\x22]{3,100}))",
         ),
         command(
             "net-user",
@@ -264,18 +264,20 @@ fn pem(search: &mut Search<'_>, keyword: Range<usize>, rule: usize) {
     let dashes = bytes[..begin].iter().rev().take(6).take_while(|byte| matches!(byte, b'-' | b' ')).count();
     let limit = (keyword.end + LONGEST_KEY).min(bytes.len());
     let after = &bytes[keyword.end..limit];
-    let stop = find(after, b"-----END").or_else(|| find(after, b"---- END"));
-    let next = find(&after[..stop.unwrap_or(after.len())], b"-----BEGIN");
-    let (body, end) = match (stop, next) {
-        (Some(stop), None) => {
+    // Up to the next key: many beginnings without an end are looked at once each.
+    let next = find(after, b"-----BEGIN");
+    let before_next = &after[..next.unwrap_or(after.len())];
+    let stop = find(before_next, b"-----END").or_else(|| find(before_next, b"---- END"));
+    let (body, end) = match stop {
+        Some(stop) => {
             let tail = &after[stop..];
             let line = tail.iter().take(80).position(|byte| *byte == b'\n').unwrap_or(tail.len().min(80));
             let closed = find(&tail[8.min(tail.len())..line], b"-----").map_or(line, |at| at + 13);
             (&after[..stop], keyword.end + stop + closed)
         }
         // Cut off: what is still base64.
-        _ => {
-            let most = next.unwrap_or(after.len());
+        None => {
+            let most = before_next.len();
             let length = after[..most]
                 .iter()
                 .take_while(|byte| codec::is_base64(**byte) || byte.is_ascii_whitespace() || **byte == b'=')
@@ -399,7 +401,9 @@ fn address(search: &mut Search<'_>, keyword: Range<usize>, rule: usize) {
 /// `Server=...;User Id=...;Password=...`.
 fn key_value(search: &mut Search<'_>, keyword: Range<usize>, rule: usize) {
     let bytes = search.text.as_bytes();
-    if keyword.start.checked_sub(1).is_some_and(|at| bytes[at].is_ascii_alphanumeric()) {
+    let starts =
+        |byte: u8| byte.is_ascii_whitespace() || matches!(byte, b';' | b'&' | b'?' | b'"' | b'\'' | b'{' | b',' | b':');
+    if keyword.start.checked_sub(1).is_some_and(|at| !starts(bytes[at])) {
         return;
     }
     let line = |range: Range<usize>| String::from_utf8_lossy(&bytes[range]).to_ascii_lowercase();
@@ -442,7 +446,7 @@ fn key_value(search: &mut Search<'_>, keyword: Range<usize>, rule: usize) {
         .count();
     let span = search.widen(at..at + length);
     let value = &search.text[span.clone()];
-    if length < 3 {
+    if length < 3 || value.contains('(') {
         return;
     }
     if let Some(weight) = placeholder::weight(value) {
