@@ -187,15 +187,23 @@ fn ordinary_texts_and_code_have_none() {
 
 #[test]
 fn a_checksum_makes_certain() {
-    // The checksum of thirty zeros, computed with another program.
-    let body = "0".repeat(30);
-    let crc = body.bytes().fold(!0u32, |crc, byte| {
+    // Thirty digits, then their CRC-32 in base 62.
+    let body = noise(ALNUM, 30);
+    let mut crc = !body.bytes().fold(!0u32, |crc, byte| {
         (0..8).fold(crc ^ u32::from(byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 })
     });
-    assert_ne!(crc, 0);
-    let sure = scanner().scan(&format!("age: AGE-SECRET-KEY-1{}", noise("QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L", 58)));
-    assert_eq!(sure.len(), 1);
-    assert!(sure[0].confidence < 1.0, "the checksum of noise does not hold");
+    let digits: Vec<char> = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz".chars().collect();
+    let mut sum = String::new();
+    for _ in 0..6 {
+        sum.insert(0, digits[crc as usize % 62]);
+        crc /= 62;
+    }
+    for prefix in ["ghp_", "npm_"] {
+        let right = scanner().scan(&format!("{prefix}{body}{sum}"));
+        assert_eq!((right.len(), right[0].confidence), (1, 1.0), "{prefix}");
+        let wrong = scanner().scan(&format!("{prefix}{sum}{body}"));
+        assert!(wrong.len() == 1 && wrong[0].confidence < 1.0, "{prefix}");
+    }
 }
 
 #[test]

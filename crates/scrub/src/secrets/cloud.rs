@@ -138,7 +138,7 @@ fn models() -> Vec<Rule> {
         Rule::token("firecrawl-api-key", "Firecrawl", "API key", &["fc-"], r"fc-[0-9a-f]{32}").label(label::API_KEY),
         Rule::token("wandb-api-key", "Weights & Biases", "API key", &["wandb_v1_"], r"wandb_v1_[\w-]{40,100}").label(label::API_KEY),
         Rule::token("langfuse-key", "Langfuse", "secret key", &["sk-lf-"], r"sk-lf-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").label(label::API_KEY),
-        Rule::token("private-ai-endpoint-key", "Baseten and others", "inference endpoint key", &["rpa_", "tgp_v1_"],
+        Rule::token("runpod-together-key", "RunPod and Together", "inference endpoint key", &["rpa_", "tgp_v1_"],
             r"(?:rpa_[A-Z0-9]{40,46}|tgp_v1_[\w-]{43})").label(label::API_KEY).entropy(3.0),
     ]
 }
@@ -397,7 +397,7 @@ fn infrastructure() -> Vec<Rule> {
             &["dnkey-"],
             r"dnkey-[A-Za-z0-9=_-]{26}-[A-Za-z0-9=_-]{52}",
         ),
-        Rule::token("minio-ngrok-token", "ngrok", "API key", &["ngrok-"], r"ngrok-[A-Za-z0-9_]{40,60}")
+        Rule::token("ngrok-key", "ngrok", "API key", &["ngrok-"], r"ngrok-[A-Za-z0-9_]{40,60}")
             .label(label::API_KEY)
             .entropy(3.5),
         Rule::token(

@@ -232,7 +232,7 @@ pub(super) fn rules() -> Vec<Rule> {
         key("vercel-token", "Vercel", &["vercel"], const { &[exact(Alphabet::Alnum, 24)] }),
         key("netlify-named-token", "Netlify", &["netlify"], const { &[range(Alphabet::Word, 40, 46)] }),
         key("coinbase-key", "Coinbase", &["coinbase"], const { &[exact(Alphabet::Word, 64)] }),
-        key("binance-kraken-key", "Binance", &["binance"], const { &[exact(Alphabet::Alnum, 64)] }),
+        key("binance-key", "Binance", &["binance"], const { &[exact(Alphabet::Alnum, 64)] }),
         key(
             "etherscan-key",
             "Etherscan",
@@ -241,7 +241,7 @@ pub(super) fn rules() -> Vec<Rule> {
         ),
         key("spotify-secret", "Spotify", &["spotify"], const { &[HEX32] }),
         key("trello-named-key", "Trello", &["trello"], const { &[HEX32, HEX64] }),
-        key("lastfm-youtube-key", "Last.fm", &["lastfm", "last_fm"], const { &[HEX32] }),
+        key("lastfm-key", "Last.fm", &["lastfm", "last_fm"], const { &[HEX32] }),
         key("loggly-token", "Loggly", &["loggly"], const { &[UUID] }),
         key("pagerduty-named-key", "PagerDuty", &["pagerduty"], const { &[exact(Alphabet::Word, 20), HEX32] }),
         key("opsgenie-key", "Opsgenie", &["opsgenie"], const { &[UUID] }),

@@ -32,7 +32,7 @@ fn messages() -> Vec<Rule> {
         Rule::token("mailersend-token", "MailerSend", "API token", &["mlsn."], r"mlsn\.[0-9a-f]{64}"),
         Rule::token("intercom-token", "Intercom", "access token", &["dG9rO"], r"dG9rO[A-Za-z0-9+/]{50,60}={0,2}").entropy(3.5),
         Rule::token("courier-key", "Courier", "API key", &["pk_prod_", "dk_prod_"], r"[pd]k_prod_[A-Z0-9]{28}").label(label::API_KEY),
-        Rule::token("vonage-sinch-messagebird-key", "MessageBird", "access key", &["live_"], r"live_[A-Za-z0-9]{25}").label(label::API_KEY).entropy(3.4).check(checks::mixed),
+        Rule::token("messagebird-key", "MessageBird", "access key", &["live_"], r"live_[A-Za-z0-9]{25}").label(label::API_KEY).entropy(3.4).check(checks::mixed),
     ]
 }
 
@@ -169,13 +169,13 @@ fn observation() -> Vec<Rule> {
         Rule::token("logfire-token", "Pydantic", "Logfire token", &["pylf_v"], r"pylf_v[0-9]_[a-z]{2}_[A-Za-z0-9]{40,50}"),
         Rule::token("posthog-key", "PostHog", "personal or project key", &["phx_", "phc_", "phs_"], r"ph[xcs]_[A-Za-z0-9]{40,50}").label(label::API_KEY).entropy(3.5),
         Rule::token("checkly-key", "Checkly", "user or account key", &["cu_", "pat_"], r"(?:cu|pat)_[0-9a-f]{32}").label(label::API_KEY),
-        Rule::token("rollbar-sumo-pagerduty-key", "PagerDuty", "API key", &["u+", "y_"], r"(?:u\+|y_)[A-Za-z0-9_-]{18}").label(label::API_KEY).sure(0.5).entropy(3.7).check(checks::noise),
+        Rule::token("pagerduty-key", "PagerDuty", "API key", &["u+", "y_"], r"(?:u\+|y_)[A-Za-z0-9_-]{18}").label(label::API_KEY).sure(0.5).entropy(3.7).check(checks::noise),
         Rule::token("stackhawk-key", "StackHawk", "API key", &["hawk."], r"hawk\.[\w-]{20}\.[\w-]{20}").label(label::API_KEY),
         Rule::token("launchdarkly-key", "LaunchDarkly", "SDK, mobile or API key", &["sdk-", "mob-", "api-"],
             r"(?:sdk|mob|api)-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").label(label::API_KEY),
         Rule::token("snyk-token", "Snyk", "personal or service account token", &["snyk_"], r"snyk_(?:uat|sat)\.[0-9a-f]{8}\.[\w.-]{40,400}"),
         Rule::token("semgrep-token", "Semgrep", "app token", &["sgps_", "sgcap_"], r"(?:sgps|sgcap)_[0-9A-Za-z]{40,80}"),
-        Rule::token("bugcrowd-hackerone-shodan-key", "ProjectDiscovery", "cloud key", &["pdcp_"], r"pdcp_[0-9a-f-]{32,40}").label(label::API_KEY),
+        Rule::token("projectdiscovery-key", "ProjectDiscovery", "cloud key", &["pdcp_"], r"pdcp_[0-9a-f-]{32,40}").label(label::API_KEY),
     ]
 }
 
@@ -234,7 +234,7 @@ fn work() -> Vec<Rule> {
         Rule::token("frameio-token", "Frame.io", "developer token", &["fio-u-"], r"fio-u-[\w=-]{64}"),
         Rule::token("sanity-token", "Sanity", "API token", &["sk"], r"sk[A-Za-z0-9]{178}"),
         Rule::token(
-            "webflow-monday-token",
+            "storyblok-token",
             "Storyblok",
             "management token",
             &["sb-"],
@@ -315,8 +315,7 @@ fn work() -> Vec<Rule> {
         )
         .label(label::API_KEY),
         Rule::token("clickup-token", "ClickUp", "personal token", &["pk_"], r"pk_[0-9]{6,9}_[A-Z0-9]{32}"),
-        Rule::token("canva-miro-coda-secret", "Canva", "client secret", &["cnvca"], r"cnvca[\w-]{40,60}")
-            .label(label::SECRET),
+        Rule::token("canva-secret", "Canva", "client secret", &["cnvca"], r"cnvca[\w-]{40,60}").label(label::SECRET),
         Rule::token(
             "zapier-webhook",
             "Zapier",
@@ -334,12 +333,12 @@ fn data() -> Vec<Rule> {
         Rule::token("databricks-token", "Databricks", "access token", &["dapi", "dkea", "dose"], r"(?:dapi|dkea|dose)[0-9a-f]{32}(?:-[0-9])?").entropy(2.8),
         Rule::token("mapbox-secret-token", "Mapbox", "secret or temporary token", &["sk.eyJ1Ijoi", "tk.eyJ1Ijoi", "sk.eyJ", "tk.eyJ"], r"[st]k\.eyJ[\w-]{20,400}\.[\w-]{20,80}"),
         Rule::token("mapbox-public-token", "Mapbox", "public token", &["pk.eyJ"], r"pk\.eyJ[\w-]{20,400}\.[\w-]{20,80}").sure(0.6),
-        Rule::token("tidb-motherduck-token", "Tinybird", "token", &["p.eyJ"], r"p\.eyJ[\w-]{20,400}\.[\w-]{20,80}"),
+        Rule::token("tinybird-token", "Tinybird", "token", &["p.eyJ"], r"p\.eyJ[\w-]{20,400}\.[\w-]{20,80}"),
         Rule::token("unseal-key", "HashiCorp Vault", "unseal key", &["unseal key", "recovery key", "operator unseal"], r"(?:(?:Unseal|Recovery) Key(?: [0-9]{1,2})?(?: \([^)\n]{1,30}\))?:?|operator unseal)\s{1,4}([A-Za-z0-9+/]{43,44}={0,2}|[0-9a-f]{64,66})").any_case().label(label::SECRET),
         Rule::token("wireguard-private-key", "WireGuard", "private key", &["privatekey"], r"PrivateKey\s{0,4}=\s{0,4}([A-Za-z0-9+/]{43}=)").any_case().label(label::PRIVATE_KEY),
         Rule::token("wireguard-preshared-key", "WireGuard", "preshared key", &["presharedkey"], r"PresharedKey\s{0,4}=\s{0,4}([A-Za-z0-9+/]{43}=)").any_case().label(label::SECRET),
         Rule::token("pkcs-keystore", "Java and Windows", "embedded keystore", &["MIIJ", "MIIK", "/u3+7Q"], r"(?:MII[JK][A-Za-z0-9+/]{6}IBAzCC[A-Za-z0-9+/=\r\n]{500,6000}|/u3\+7Q[A-Za-z0-9+/=\r\n]{300,6000})").after(6100).label(label::PRIVATE_KEY),
-        Rule::token("tls-client-hello-secret", "NSS", "line of a TLS key log", &["CLIENT_RANDOM "], r"CLIENT_RANDOM [0-9a-f]{64} ([0-9a-f]{96})").label(label::SECRET),
+        Rule::token("tls-key-log", "NSS", "line of a TLS key log", &["CLIENT_RANDOM "], r"CLIENT_RANDOM [0-9a-f]{64} ([0-9a-f]{96})").label(label::SECRET),
         Rule::token("bitcoin-private-key", "Bitcoin", "extended private key", &["xprv", "yprv", "zprv"], r"[xyz]prv[1-9A-HJ-NP-Za-km-z]{107,108}").label(label::PRIVATE_KEY),
         Rule::token("nostr-secret-key", "Nostr", "secret key", &["nsec1"], r"nsec1[qpzry9x8gf2tvdw0s3jn54khce6mua7l]{58}").label(label::PRIVATE_KEY).check(checks::bech32),
         Rule::token("django-insecure-key", "Django", "secret key of a new project", &["django-insecure-"], r"django-insecure-[^\s'\x22]{20,80}")
