@@ -290,3 +290,34 @@ fn resolve(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
     }
     kept.into_values().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Patterns are built at first use, so a mistake in one would show only in the field.
+    #[test]
+    fn every_pattern_builds_and_every_rule_can_wake() {
+        for rule in all_rules() {
+            assert!(
+                !rule.keywords.is_empty() && rule.keywords.iter().all(|keyword| !keyword.is_empty()),
+                "{}",
+                rule.name
+            );
+            assert!(rule.confidence > 0.0 && rule.confidence <= 1.0, "{}", rule.name);
+            if let Finder::Pattern(pattern) = &rule.finder {
+                // The first match of the empty text builds the automata that are built on demand.
+                assert!(!pattern.regex().is_match(b""), "{} matches nothing", rule.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_mark_in_the_middle_of_base64_is_none() {
+        let blob = "a1B2".repeat(10);
+        let text = format!("{blob}/EAAx{blob}");
+        let at = blob.len() + 1;
+        assert!(in_blob(text.as_bytes(), at..at + 4));
+        assert!(!in_blob(b"https://host/EAAx/", 13..17));
+    }
+}
