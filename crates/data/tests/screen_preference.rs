@@ -16,14 +16,18 @@ fn pairs(rows: &[(String, String, String)]) -> Vec<Pair<'_>> {
 fn noise(count: usize) -> Vec<(String, String, String)> {
     let words = ["red", "blue", "green", "house", "tree", "river", "stone", "light", "cloud", "bread"];
     let text = |seed: usize| {
-        let mut state = (seed as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut state = seed as u64;
         let mut next = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) as usize
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            ((mixed ^ (mixed >> 31)) >> 33) as usize
         };
         (0..5 + next() % 20).map(|_| words[next() % 10]).collect::<Vec<_>>().join(" ")
     };
-    (0..count).map(|index| (format!("question {index}"), text(2 * index), text(2 * index + 1))).collect()
+    (0..count)
+        .map(|index| (format!("question {index}"), text(100_000 * index), text(100_000 * index + 50_000)))
+        .collect()
 }
 
 #[test]

@@ -81,8 +81,9 @@ impl Giveaway {
 
 /// The measures besides words. What is counted per answer comes with the length of the answer as another measure, so
 /// that a model of them does not need the words.
-const MEASURES: [&str; 14] = [
+const MEASURES: [&str; 15] = [
     "length",
+    "longer",
     "lines",
     "bullets",
     "bold",
@@ -98,6 +99,9 @@ const MEASURES: [&str; 14] = [
     "empty",
 ];
 
+/// Where [`MEASURES`] has the sign of the difference in length.
+const LONGER: usize = 1;
+
 fn measures(text: &str) -> [f32; MEASURES.len()] {
     let text = shortened(text, 100_000);
     let trimmed = text.trim();
@@ -105,8 +109,10 @@ fn measures(text: &str) -> [f32; MEASURES.len()] {
     let lines = |wanted: fn(&str) -> bool| text.lines().filter(|line| wanted(line.trim_start())).count();
     let log = |count: usize| (count as f32 + 1.0).ln();
     let flag = |is: bool| if is { 1.0 } else { 0.0 };
+    let length = log(text.chars().count());
     [
-        log(text.chars().count()),
+        length,
+        length,
         log(text.lines().count()),
         log(lines(|line| {
             line.starts_with("- ") || line.starts_with("* ") || line.starts_with("• ") || is_numbered(line)
@@ -162,7 +168,9 @@ fn differences(pair: &Pair<'_>, names: &mut HashMap<u32, String>) -> Differences
     let mut all: Differences = Vec::new();
     for (index, (chosen, rejected)) in measures(pair.chosen).iter().zip(measures(pair.rejected)).enumerate() {
         if *chosen != rejected {
-            all.push((index as u32, (chosen - rejected).clamp(-4.0, 4.0)));
+            let difference = (chosen - rejected).clamp(-4.0, 4.0);
+            // Which is longer counts by itself: a few pairs of very different length should not outvote many.
+            all.push((index as u32, if index == LONGER { difference.signum() } else { difference }));
         }
     }
     let (chosen, rejected) = (word_features(pair.chosen, names), word_features(pair.rejected, names));
@@ -241,7 +249,7 @@ fn style_of(pair: &Differences) -> &[(u32, f32)] {
 }
 
 fn length_of(pair: &Differences) -> &[(u32, f32)] {
-    &pair[..pair.partition_point(|feature| feature.0 == 0)]
+    &pair[..pair.partition_point(|feature| feature.0 as usize <= LONGER)]
 }
 
 /// Measures how far length, formatting and single words tell chosen from rejected. Pairs of the same prompt lie in the
@@ -270,7 +278,7 @@ pub fn giveaway(pairs: &[Pair<'_>]) -> Giveaway {
         pairs: judged.len(),
         accuracy: cross_validate(&table, &folds, features, all_of),
         style_accuracy: cross_validate(&table, &folds, MEASURES.len(), style_of),
-        length_accuracy: cross_validate(&table, &folds, 1, length_of),
+        length_accuracy: cross_validate(&table, &folds, LONGER + 1, length_of),
         chosen_longer: if judged.is_empty() { 0.5 } else { longer / judged.len() as f64 },
         identical,
         features: strongest(&table, &names, features),
