@@ -105,7 +105,69 @@ fn check_tells_lengths_in_tokens_of_the_base() {
     assert_eq!(scratch.ft(&dropped).done().json()["verdict"], "warning");
 }
 
+#[test]
+fn check_looks_at_preference_data() {
+    let scratch = Scratch::new();
+    let found = |name: &str, rows: &[String], check: &str| -> (String, u64) {
+        scratch.write(name, &lines(rows));
+        let report = scratch.ft(&["data", "check", name, "--json"]).json();
+        let checks = report["checks"].as_array().unwrap().clone();
+        let check = checks.iter().find(|one| one["check"] == check).unwrap_or_else(|| panic!("{check} in {checks:?}"));
+        (check["verdict"].as_str().unwrap().to_owned(), check["found"].as_u64().unwrap())
+    };
+    let pair = |index: usize, chosen: &str, rejected: &str| {
+        let prompt = format!("{} ({index})", TOPICS[index % 12]);
+        json!({ "prompt": prompt, "chosen": chosen, "rejected": rejected }).to_string()
+    };
+    // Every wanted answer begins alike: a model would learn the beginning and nothing else.
+    let given_away: Vec<String> = (0..120)
+        .map(|index| {
+            let (one, other) = (TOPICS[(index * 5) % 12], TOPICS[(index * 7 + 3) % 12]);
+            pair(index, &format!("Certainly! {one}"), &format!("{other} I do not know."))
+        })
+        .collect();
+    assert_eq!(found("giveaway.jsonl", &given_away, "giveaway").0, "refused");
+    let equal = [pair(1, "the same", "the same"), pair(2, "one", "other")];
+    assert_eq!(found("equal.jsonl", &equal, "chosen = rejected"), ("refused".into(), 1));
+    let judged = |index: usize, label: bool| {
+        json!({ "prompt": TOPICS[index], "completion": "An answer.", "label": label }).to_string()
+    };
+    let contradicting = [judged(1, true), judged(2, false), judged(1, false)];
+    assert_eq!(found("kto.jsonl", &contradicting, "contradicting labels"), ("refused".into(), 1));
+    assert_eq!(found("wanted.jsonl", &[judged(1, true), judged(2, true)], "label balance").0, "refused");
+}
+
 // clean
+
+#[test]
+fn captions_tables_and_pages_become_rows() {
+    let scratch = Scratch::new();
+    scratch.write(
+        "talk.vtt",
+        "WEBVTT\n\n00:01.000 --> 00:03.000\n<v Ann>Why do ships float?\n\n00:03.000 --> 00:06.000\n<v Bob>They push water aside.\n",
+    );
+    scratch.write("table.csv", "question_text;reply\n\"What is\nit?\";\"A \"\"test\"\".\"\n");
+    let page =
+        "The tide turns twice a day, and the harbour turns with it. Boats that were aground lift and swing. ".repeat(6);
+    scratch.write(
+        "page.html",
+        &format!(
+            "<html><head><title>Tides</title></head><body><nav>Home</nav><article><p>{page}</p></article></body></html>"
+        ),
+    );
+    let args = ["data", "clean", "talk.vtt", "page.html", "--out", "texts", "--json", "--set", "clean.quality=off"];
+    assert_eq!(scratch.ft(&args).done().json()["report"]["rows_out"], 2);
+    let texts = rows(&scratch, "texts/data.jsonl");
+    assert_eq!(texts[0]["segments"][1]["speaker"], "Bob");
+    assert_eq!(texts[0]["segments"][1]["start"], 3.0);
+    assert!(texts[1]["text"].as_str().unwrap().starts_with("The tide turns"), "{}", texts[1]);
+    assert!(!texts[1]["text"].as_str().unwrap().contains("Home"));
+    scratch.write("ft-data.yaml", "data:\n  columns: {prompt: question_text, completion: reply}\n");
+    let args =
+        ["data", "clean", "table.csv", "--out", "rows", "--config", "ft-data.yaml", "--set", "clean.quality=off"];
+    scratch.ft(&args).done();
+    assert_eq!(rows(&scratch, "rows/data.jsonl"), [json!({ "prompt": "What is\nit?", "completion": "A \"test\"." })]);
+}
 
 #[test]
 fn no_row_leaves_without_a_reason() {
@@ -148,8 +210,10 @@ fn clean_masks_drops_and_keeps_what_it_took_out() {
     let mut set = good_rows();
     // Pieces, so that no scanner of a code host takes the test for a leak.
     let key = ["AK", "IA", "QYLP", "MN5H", "HHCA", "ZBTW"].concat();
-    set.push(question(0, &format!("Log in with {key}, then write to anna.berg@mail.example.org for the rest.")));
-    set.push(question(3, "Write to anna.berg@mail.example.org about the League as well."));
+    let asked = |prompt: &str, answer: &str| json!({ "prompt": prompt, "completion": answer }).to_string();
+    let login = format!("Log in with {key}, then write to anna.berg@mail.example.org for the rest.");
+    set.push(asked("Where do the harbour's tide tables lie?", &login));
+    set.push(asked("Who knows the archive of the town?", "Write to anna.berg@mail.example.org, who keeps it."));
     set.push(good_rows()[4].clone());
     set.push(question(
         5,

@@ -3,6 +3,7 @@
 //! Every row is looked at once. What would stop training or teach something wrong is a refusal, what only deserves a look
 //! is a warning. Nothing is changed and nothing is written.
 
+mod answers;
 mod encoded;
 mod shape;
 
@@ -24,6 +25,7 @@ use crate::looker::Looker;
 use crate::progress::Watch;
 use crate::stats::{Distribution, Histogram};
 use crate::texts::Texts;
+use answers::{AllAnswers, Answered};
 use encoded::Encodings;
 use shape::Shape;
 
@@ -145,6 +147,7 @@ struct Looked {
     language: Option<&'static str>,
     evaluation: Option<String>,
     tokens: Option<Result<Tokens, NotEncoded>>,
+    answered: Option<Answered>,
 }
 
 /// Looks at every row.
@@ -177,6 +180,7 @@ pub fn check(request: &Request<'_>, watch: &dyn Watch) -> Result<CheckReport, Cu
                 .as_ref()
                 .and_then(|index| against::best(index, &texts.all(), &mut Scratch::default()).map(|(_, words)| words)),
             tokens: request.encoder.map(|encoder| encoder.encode(&row)),
+            answered: Answered::of(&row),
         }
     };
     corpus.for_each("checking", watch, look, |row, looked| {
@@ -206,6 +210,7 @@ impl Looked {
             language: None,
             evaluation: None,
             tokens: None,
+            answered: None,
         }
     }
 }
@@ -242,6 +247,7 @@ struct Gathered {
     first_of: HashMap<u128, u32>,
     languages: BTreeMap<&'static str, usize>,
     encodings: Encodings,
+    answers: AllAnswers,
 }
 
 impl Gathered {
@@ -277,6 +283,9 @@ impl Gathered {
         if let Some(tokens) = looked.tokens {
             self.encodings.take(tokens, &origin);
         }
+        if let Some(answered) = looked.answered {
+            self.answers.take(answered, &origin);
+        }
     }
 
     fn languages(&self) -> Vec<(String, usize)> {
@@ -298,6 +307,7 @@ impl Gathered {
         )];
         let read = rows - checks[0].found;
         checks.extend(std::mem::take(&mut self.shapes).checks(read));
+        checks.extend(self.answers.checks());
         if let Some(encoder) = request.encoder {
             let limit = encoder.limit().min(data.max_seq_length);
             let overlong = (limit, data.overlong == Overlong::Error);

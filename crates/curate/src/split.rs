@@ -263,7 +263,11 @@ impl Reading {
             let settings = near_duplicates::Settings {
                 threshold: config.near_duplicate_threshold,
                 guard: near_duplicates::Guard::off(),
-                ..near_duplicates::Settings::default()
+                ..if field == Field::Question {
+                    near_duplicates::Settings::for_questions()
+                } else {
+                    near_duplicates::Settings::default()
+                }
             };
             let report = near_duplicates::find(&live, None, &settings, &|_| ())?;
             watch.progress(Progress {

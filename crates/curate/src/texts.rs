@@ -34,7 +34,8 @@ impl Texts {
         Self::of_content(&row.content)
     }
 
-    fn of_content(content: &RowContent) -> Self {
+    /// The same of a content alone.
+    pub(crate) fn of_content(content: &RowContent) -> Self {
         match content {
             RowContent::Chat(chat) => {
                 let mut texts = Self { turns: chat.messages.len(), ..Self::default() };

@@ -89,7 +89,8 @@ pub(in crate::clean) fn near_duplicates(work: &mut Work<'_>) -> Result<(), Curat
                 continue;
             }
             let order = by_priority(work, &live);
-            let settings = Settings { threshold: clean.duplicate_threshold, ..Settings::default() };
+            let base = if field == Field::Question { Settings::for_questions() } else { Settings::default() };
+            let settings = Settings { threshold: clean.duplicate_threshold, ..base };
             work.progress("near-duplicates", 0, live.len())?;
             let texts = Live { store: &work.texts, rows: &live, field };
             let found = near_duplicates::find(&texts, Some(&order), &settings, &|_| ())?;
