@@ -1,5 +1,5 @@
 //! `ft data check`, `clean`, `split`, `stats`, `diff`, and what `ft train` does with sets that are not as they should be.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, reason = "these are tests")]
 
 mod common;
 

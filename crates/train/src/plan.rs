@@ -343,9 +343,9 @@ mod tests {
         for shuffle in [true, false] {
             let mut plan = BatchPlan::new(5, mixed(&[2.0, 0.5, 1.0], &[3, 10, 4]).expect("it is valid"), 5, shuffle);
             assert_eq!(plan.steps_per_epoch(), 3, "6 + 5 + 4 visits");
-            let mut of_two_epochs = vec![0; 17];
+            let mut of_two_epochs = [0; 17];
             for epoch in 0..2 {
-                let mut visits = vec![0; 17];
+                let mut visits = [0; 17];
                 for step in 0..3 {
                     for index in plan.batch(epoch * 3 + step) {
                         visits[index] += 1;

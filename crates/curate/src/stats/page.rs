@@ -22,9 +22,9 @@ pub fn html(stats: &Stats, title: &str) -> String {
     page.push_str("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">");
     page.push_str("<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">");
     let _ = write!(page, "<title>{title}</title><style>{STYLE}</style></head><body>\n<h1>{title}</h1>\n");
-    let _ = write!(
+    let _ = writeln!(
         page,
-        "<p>{} rows, {} that could not be read. Content hash of the set: <code>{}</code></p>\n",
+        "<p>{} rows, {} that could not be read. Content hash of the set: <code>{}</code></p>",
         grouped(stats.rows),
         grouped(stats.unreadable),
         stats.merkle_root
@@ -116,9 +116,9 @@ fn histogram(page: &mut String, name: &str, distribution: &Distribution) {
     );
     let shown: Vec<String> =
         distribution.percentiles.iter().map(|(percent, value)| format!("p{percent} {value}")).collect();
-    let _ = write!(
+    let _ = writeln!(
         page,
-        "<span class=\"dim\">mean {:.1}, min {}, {}, max {}, sum {}</span></figure>\n",
+        "<span class=\"dim\">mean {:.1}, min {}, {}, max {}, sum {}</span></figure>",
         distribution.mean(),
         distribution.min,
         shown.join(", "),
