@@ -57,6 +57,7 @@ fn train(loaded: &Loaded, way: &Way) -> (Vec<StepOutcome>, Trainable) {
         .map(|(i, row)| Example {
             ids: row.ids.clone(),
             trained: row.trained.iter().map(|&trained| trained == 1).collect(),
+            hash: [0; 32],
             origin: origin(i + 1),
         })
         .collect();

@@ -25,7 +25,7 @@ choices! {
         Off,
         /// it is counted and the row stays as it is
         Report,
-        /// each is replaced by a placeholder such as [EMAIL_1], the same one wherever the same value stands
+        /// each is replaced by a placeholder such as `[EMAIL_1]`, the same one wherever the same value stands
         Mask,
         /// the row is removed
         Drop,

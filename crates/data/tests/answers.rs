@@ -42,7 +42,10 @@ fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
     list.iter().map(|(role, text)| ((*role).to_owned(), (*text).to_owned())).collect()
 }
 
-fn chat_pair(row: &Row) -> (Vec<(String, String)>, Vec<(String, String)>, Vec<(String, String)>) {
+/// Role and text of each message.
+type Said = Vec<(String, String)>;
+
+fn chat_pair(row: &Row) -> (Said, Said, Said) {
     match &row.content {
         RowContent::Preference(Pair::Chat { prompt, chosen, rejected }) => {
             (said(&prompt.messages), said(chosen), said(rejected))

@@ -1,7 +1,7 @@
 //! Web pages: the text that a page is about, without what stands around it.
 //!
-//! A page becomes a tree ([`dom`]). Elements that are boilerplate by their kind or name are marked ([`marks`]), the element
-//! with the main text is found by where the text is ([`root`]), and its blocks become segments ([`blocks`]), without those
+//! A page becomes a tree (`dom`). Elements that are boilerplate by their kind or name are marked (`marks`), the element
+//! with the main text is found by where the text is (`root`), and its blocks become segments (`blocks`), without those
 //! that are links, captions and requests to share.
 
 mod blocks;

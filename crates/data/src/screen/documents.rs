@@ -4,7 +4,7 @@
 //! [`answers`](super::answers) for these.
 //!
 //! The numbers and the order of the steps are those of datatrove; the names of the rules are its reasons for dropping
-//! a document. Words are counted by [`words`](super::text_facts::words) and sentences by
+//! a document. Words are counted by [`words`] and sentences by
 //! [`sentence_count`](super::text_facts::sentence_count), where datatrove asks a tokeniser of the language: counts may
 //! differ by a few per cent where signs are many.
 //!

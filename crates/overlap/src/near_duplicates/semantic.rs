@@ -7,9 +7,9 @@
 //!
 //! # Search
 //! Up to [`Settings::exact_rows`] texts, every one is compared with every one that stays: nothing is missed. Beyond, only
-//! those are compared that lie on the same side of all of some random planes, in one of [`BANDS`] draws. A pair at cosine
+//! those are compared that lie on the same side of all of some random planes, in one of `BANDS` draws. A pair at cosine
 //! 0.9 is missed once in two thousand times, one at 0.95 practically never; what is proposed is always verified. A text
-//! is compared with at most [`LINKED`] others, and [`Report::cut_short`](super::Report::cut_short) tells how many
+//! is compared with at most `LINKED` others, and [`Report::cut_short`](super::Report::cut_short) tells how many
 //! texts met that bound.
 //!
 //! # Source
