@@ -36,8 +36,6 @@ const DEEPEST: usize = 2;
 pub struct SecretOptions {
     /// Counts tokens with the tokenizer of the base model, which tells words from noise better than a list does.
     pub tokens: Option<TokenCounter>,
-    /// Report also what names something but opens nothing: buckets, ARNs, client ids, public keys.
-    pub identifiers: bool,
 }
 
 /// A rule as the documentation lists it.
@@ -49,7 +47,7 @@ pub struct RuleInfo {
     pub provider: &'static str,
     /// What it finds.
     pub description: &'static str,
-    /// Found only with [`SecretOptions::identifiers`].
+    /// Names something but opens nothing (a bucket, an ARN, a client id, a public key); its confidence is low.
     pub identifier: bool,
 }
 
@@ -75,6 +73,9 @@ fn all_rules() -> Vec<Rule> {
 }
 
 /// Finds secrets in texts. It is built once and shared by all threads.
+///
+/// What was surely made up (`xxxx`, `$PASSWORD`, `your-key`) and what only names something is reported as well, with a
+/// confidence below 0.5: whoever acts on findings asks for more.
 ///
 /// ```
 /// use attune_scrub::secrets::{Scanner, SecretOptions};
@@ -109,9 +110,6 @@ impl Scanner {
         let mut keywords: Vec<(&'static str, Vec<usize>)> = Vec::new();
         let mut known = HashMap::new();
         for (index, rule) in rules.iter().enumerate() {
-            if rule.identifier && !options.identifiers {
-                continue;
-            }
             for &keyword in rule.keywords {
                 let at = *known.entry(keyword).or_insert_with(|| {
                     keywords.push((keyword, Vec::new()));
@@ -205,6 +203,7 @@ impl Scanner {
                     }
                     Finder::Named(shapes) => named::find(search, shapes, &at, index, self.rules[index].confidence),
                     Finder::Custom(find) => find(search, at.clone(), index),
+                    Finder::Sibling => {}
                 }
                 if let Some(found) = search.found[before..].last() {
                     ends[index] = found.span.end;
@@ -245,10 +244,12 @@ fn confirm(search: &mut Search<'_>, pattern: &Pattern, keyword: &Range<usize>, i
     let text = &search.text[span.clone()];
     // Where the check weighs passwords, `123456` is one; and who asks for names, gets those of examples.
     let lenient = rule.identifier || rule.label == rule::label::PASSWORD;
-    if (!lenient && placeholder::is_made_up(text))
-        || placeholder::is_template(text)
-        || shape::entropy(text) < pattern.entropy
-    {
+    if !lenient && placeholder::is_filler(text) {
+        search.push(span, index, placeholder::MADE_UP);
+        return;
+    }
+    let computed = placeholder::is_template(text);
+    if placeholder::is_label(text) || (computed && !computes(rule, pattern)) || shape::entropy(text) < pattern.entropy {
         return;
     }
     let confidence = match pattern.check {
@@ -256,8 +257,18 @@ fn confirm(search: &mut Search<'_>, pattern: &Pattern, keyword: &Range<usize>, i
         None => Some(rule.confidence),
     };
     if let Some(confidence) = confidence {
-        search.push(span, index, confidence);
+        let most = match (computed, !lenient && placeholder::is_made_up(text)) {
+            (true, _) => placeholder::COMPUTED,
+            (_, true) => placeholder::MADE_UP,
+            _ => 1.0,
+        };
+        search.push(span, index, confidence.min(most));
     }
+}
+
+/// Whether the place is a secret's even where a variable stands in it: commands and resources.
+fn computes(rule: &Rule, pattern: &Pattern) -> bool {
+    rule.label == rule::label::PASSWORD || (rule.identifier && pattern.check.is_some())
 }
 
 /// Whether a match lies in the middle of base64, where any short mark comes up by chance.
@@ -300,7 +311,8 @@ mod tests {
     fn every_pattern_builds_and_every_rule_can_wake() {
         for rule in all_rules() {
             assert!(
-                !rule.keywords.is_empty() && rule.keywords.iter().all(|keyword| !keyword.is_empty()),
+                rule.keywords.is_empty() == matches!(rule.finder, Finder::Sibling)
+                    && rule.keywords.iter().all(|keyword| !keyword.is_empty()),
                 "{}",
                 rule.name
             );
