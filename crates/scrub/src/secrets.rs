@@ -87,10 +87,45 @@ fn all_rules() -> Vec<Rule> {
 /// ```
 pub struct Scanner {
     rules: Vec<Rule>,
-    automaton: AhoCorasick,
-    /// The keyword of each pattern of the automaton, as written, and the rules that it wakes.
-    keywords: Vec<(&'static str, Vec<usize>)>,
+    /// The keywords that count as written, and those that count in any case. They are apart because the short marks of
+    /// tokens (`AC`, `SK`) come up in every second word once the case is ignored.
+    keywords: [Keywords; 2],
     rarity: Rarity,
+}
+
+/// An automaton, and the rules that each of its patterns wakes.
+struct Keywords {
+    automaton: AhoCorasick,
+    woken: Vec<Vec<usize>>,
+}
+
+impl Keywords {
+    fn new(rules: &[Rule], any_case: bool) -> Self {
+        let mut words: Vec<&'static str> = Vec::new();
+        let mut woken: Vec<Vec<usize>> = Vec::new();
+        let mut known = HashMap::new();
+        for (index, rule) in rules.iter().enumerate() {
+            let as_written = matches!(&rule.finder, Finder::Pattern(pattern) if !pattern.any_case);
+            if as_written == any_case {
+                continue;
+            }
+            for &word in rule.keywords {
+                let at = *known.entry(word).or_insert_with(|| {
+                    words.push(word);
+                    woken.push(Vec::new());
+                    words.len() - 1
+                });
+                woken[at].push(index);
+            }
+        }
+        let automaton = AhoCorasick::builder()
+            .ascii_case_insensitive(any_case)
+            .match_kind(MatchKind::Standard)
+            .kind(Some(AhoCorasickKind::DFA))
+            .build(words)
+            .unwrap_or_else(|error| panic!("the automaton of the keywords: {error}"));
+        Self { automaton, woken }
+    }
 }
 
 /// A finding inside of a layer.
@@ -107,24 +142,8 @@ impl Scanner {
     /// Builds the automaton of all rules.
     pub fn new(options: SecretOptions) -> Self {
         let rules = all_rules();
-        let mut keywords: Vec<(&'static str, Vec<usize>)> = Vec::new();
-        let mut known = HashMap::new();
-        for (index, rule) in rules.iter().enumerate() {
-            for &keyword in rule.keywords {
-                let at = *known.entry(keyword).or_insert_with(|| {
-                    keywords.push((keyword, Vec::new()));
-                    keywords.len() - 1
-                });
-                keywords[at].1.push(index);
-            }
-        }
-        let automaton = AhoCorasick::builder()
-            .ascii_case_insensitive(true)
-            .match_kind(MatchKind::Standard)
-            .kind(Some(AhoCorasickKind::DFA))
-            .build(keywords.iter().map(|(keyword, _)| keyword))
-            .unwrap_or_else(|error| panic!("the automaton of the keywords: {error}"));
-        Self { rules, automaton, keywords, rarity: Rarity::new(options.tokens) }
+        let keywords = [Keywords::new(&rules, false), Keywords::new(&rules, true)];
+        Self { rules, keywords, rarity: Rarity::new(options.tokens) }
     }
 
     /// Finds the secrets of `text`: sorted, without overlap. Of two that overlap, the more certain stays, then the longer.
@@ -187,26 +206,24 @@ impl Scanner {
         let text = search.text;
         // Where the last finding of a rule ends; what begins before it is part of it.
         let mut ends = vec![0usize; self.rules.len()];
-        for hit in self.automaton.find_overlapping_iter(text) {
-            let (keyword, woken) = &self.keywords[hit.pattern().as_usize()];
-            let at = hit.start()..hit.end();
-            for &index in woken {
-                if at.start < ends[index] {
-                    continue;
-                }
-                let before = search.found.len();
-                match &self.rules[index].finder {
-                    Finder::Pattern(pattern) => {
-                        if pattern.any_case || text.as_bytes()[at.clone()] == *keyword.as_bytes() {
-                            confirm(search, pattern, &at, index, &self.rules[index]);
-                        }
+        for keywords in &self.keywords {
+            for hit in keywords.automaton.find_overlapping_iter(text) {
+                let at = hit.start()..hit.end();
+                for &index in &keywords.woken[hit.pattern().as_usize()] {
+                    if at.start < ends[index] {
+                        continue;
                     }
-                    Finder::Named(shapes) => named::find(search, shapes, &at, index, self.rules[index].confidence),
-                    Finder::Custom(find) => find(search, at.clone(), index),
-                    Finder::Sibling => {}
-                }
-                if let Some(found) = search.found[before..].last() {
-                    ends[index] = found.span.end;
+                    let before = search.found.len();
+                    let rule = &self.rules[index];
+                    match &rule.finder {
+                        Finder::Pattern(pattern) => confirm(search, pattern, &at, index, rule),
+                        Finder::Named(shapes) => named::find(search, shapes, &at, index, rule.confidence),
+                        Finder::Custom(find) => find(search, at.clone(), index),
+                        Finder::Sibling => {}
+                    }
+                    if let Some(found) = search.found[before..].last() {
+                        ends[index] = found.span.end;
+                    }
                 }
             }
         }
