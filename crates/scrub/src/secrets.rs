@@ -36,8 +36,6 @@ const DEEPEST: usize = 2;
 pub struct SecretOptions {
     /// Counts tokens with the tokenizer of the base model, which tells words from noise better than a list does.
     pub tokens: Option<TokenCounter>,
-    /// Report also what names something but opens nothing: buckets, ARNs, client ids, public keys.
-    pub identifiers: bool,
 }
 
 /// A rule as the documentation lists it.
@@ -49,7 +47,7 @@ pub struct RuleInfo {
     pub provider: &'static str,
     /// What it finds.
     pub description: &'static str,
-    /// Found only with [`SecretOptions::identifiers`].
+    /// Names something but opens nothing (a bucket, an ARN, a client id, a public key); its confidence is low.
     pub identifier: bool,
 }
 
@@ -76,6 +74,9 @@ fn all_rules() -> Vec<Rule> {
 
 /// Finds secrets in texts. It is built once and shared by all threads.
 ///
+/// What was surely made up (`xxxx`, `$PASSWORD`, `your-key`) and what only names something is reported as well, with a
+/// confidence below 0.5: whoever acts on findings asks for more.
+///
 /// ```
 /// use attune_scrub::secrets::{Scanner, SecretOptions};
 ///
@@ -86,10 +87,45 @@ fn all_rules() -> Vec<Rule> {
 /// ```
 pub struct Scanner {
     rules: Vec<Rule>,
-    automaton: AhoCorasick,
-    /// The keyword of each pattern of the automaton, as written, and the rules that it wakes.
-    keywords: Vec<(&'static str, Vec<usize>)>,
+    /// The keywords that count as written, and those that count in any case. They are apart because the short marks of
+    /// tokens (`AC`, `SK`) come up in every second word once the case is ignored.
+    keywords: [Keywords; 2],
     rarity: Rarity,
+}
+
+/// An automaton, and the rules that each of its patterns wakes.
+struct Keywords {
+    automaton: AhoCorasick,
+    woken: Vec<Vec<usize>>,
+}
+
+impl Keywords {
+    fn new(rules: &[Rule], any_case: bool) -> Self {
+        let mut words: Vec<&'static str> = Vec::new();
+        let mut woken: Vec<Vec<usize>> = Vec::new();
+        let mut known = HashMap::new();
+        for (index, rule) in rules.iter().enumerate() {
+            let as_written = matches!(&rule.finder, Finder::Pattern(pattern) if !pattern.any_case);
+            if as_written == any_case {
+                continue;
+            }
+            for &word in rule.keywords {
+                let at = *known.entry(word).or_insert_with(|| {
+                    words.push(word);
+                    woken.push(Vec::new());
+                    words.len() - 1
+                });
+                woken[at].push(index);
+            }
+        }
+        let automaton = AhoCorasick::builder()
+            .ascii_case_insensitive(any_case)
+            .match_kind(MatchKind::Standard)
+            .kind(Some(AhoCorasickKind::DFA))
+            .build(words)
+            .unwrap_or_else(|error| panic!("the automaton of the keywords: {error}"));
+        Self { automaton, woken }
+    }
 }
 
 /// A finding inside of a layer.
@@ -106,27 +142,8 @@ impl Scanner {
     /// Builds the automaton of all rules.
     pub fn new(options: SecretOptions) -> Self {
         let rules = all_rules();
-        let mut keywords: Vec<(&'static str, Vec<usize>)> = Vec::new();
-        let mut known = HashMap::new();
-        for (index, rule) in rules.iter().enumerate() {
-            if rule.identifier && !options.identifiers {
-                continue;
-            }
-            for &keyword in rule.keywords {
-                let at = *known.entry(keyword).or_insert_with(|| {
-                    keywords.push((keyword, Vec::new()));
-                    keywords.len() - 1
-                });
-                keywords[at].1.push(index);
-            }
-        }
-        let automaton = AhoCorasick::builder()
-            .ascii_case_insensitive(true)
-            .match_kind(MatchKind::Standard)
-            .kind(Some(AhoCorasickKind::DFA))
-            .build(keywords.iter().map(|(keyword, _)| keyword))
-            .unwrap_or_else(|error| panic!("the automaton of the keywords: {error}"));
-        Self { rules, automaton, keywords, rarity: Rarity::new(options.tokens) }
+        let keywords = [Keywords::new(&rules, false), Keywords::new(&rules, true)];
+        Self { rules, keywords, rarity: Rarity::new(options.tokens) }
     }
 
     /// Finds the secrets of `text`: sorted, without overlap. Of two that overlap, the more certain stays, then the longer.
@@ -189,25 +206,24 @@ impl Scanner {
         let text = search.text;
         // Where the last finding of a rule ends; what begins before it is part of it.
         let mut ends = vec![0usize; self.rules.len()];
-        for hit in self.automaton.find_overlapping_iter(text) {
-            let (keyword, woken) = &self.keywords[hit.pattern().as_usize()];
-            let at = hit.start()..hit.end();
-            for &index in woken {
-                if at.start < ends[index] {
-                    continue;
-                }
-                let before = search.found.len();
-                match &self.rules[index].finder {
-                    Finder::Pattern(pattern) => {
-                        if pattern.any_case || text.as_bytes()[at.clone()] == *keyword.as_bytes() {
-                            confirm(search, pattern, &at, index, &self.rules[index]);
-                        }
+        for keywords in &self.keywords {
+            for hit in keywords.automaton.find_overlapping_iter(text) {
+                let at = hit.start()..hit.end();
+                for &index in &keywords.woken[hit.pattern().as_usize()] {
+                    if at.start < ends[index] {
+                        continue;
                     }
-                    Finder::Named(shapes) => named::find(search, shapes, &at, index, self.rules[index].confidence),
-                    Finder::Custom(find) => find(search, at.clone(), index),
-                }
-                if let Some(found) = search.found[before..].last() {
-                    ends[index] = found.span.end;
+                    let before = search.found.len();
+                    let rule = &self.rules[index];
+                    match &rule.finder {
+                        Finder::Pattern(pattern) => confirm(search, pattern, &at, index, rule),
+                        Finder::Named(shapes) => named::find(search, shapes, &at, index, rule.confidence),
+                        Finder::Custom(find) => find(search, at.clone(), index),
+                        Finder::Sibling => {}
+                    }
+                    if let Some(found) = search.found[before..].last() {
+                        ends[index] = found.span.end;
+                    }
                 }
             }
         }
@@ -245,10 +261,12 @@ fn confirm(search: &mut Search<'_>, pattern: &Pattern, keyword: &Range<usize>, i
     let text = &search.text[span.clone()];
     // Where the check weighs passwords, `123456` is one; and who asks for names, gets those of examples.
     let lenient = rule.identifier || rule.label == rule::label::PASSWORD;
-    if (!lenient && placeholder::is_made_up(text))
-        || placeholder::is_template(text)
-        || shape::entropy(text) < pattern.entropy
-    {
+    if !lenient && placeholder::is_filler(text) {
+        search.push(span, index, placeholder::MADE_UP);
+        return;
+    }
+    let computed = placeholder::is_template(text);
+    if placeholder::is_label(text) || (computed && !computes(rule, pattern)) || shape::entropy(text) < pattern.entropy {
         return;
     }
     let confidence = match pattern.check {
@@ -256,8 +274,18 @@ fn confirm(search: &mut Search<'_>, pattern: &Pattern, keyword: &Range<usize>, i
         None => Some(rule.confidence),
     };
     if let Some(confidence) = confidence {
-        search.push(span, index, confidence);
+        let most = match (computed, !lenient && placeholder::is_made_up(text)) {
+            (true, _) => placeholder::COMPUTED,
+            (_, true) => placeholder::MADE_UP,
+            _ => 1.0,
+        };
+        search.push(span, index, confidence.min(most));
     }
+}
+
+/// Whether the place is a secret's even where a variable stands in it: commands and resources.
+fn computes(rule: &Rule, pattern: &Pattern) -> bool {
+    rule.label == rule::label::PASSWORD || (rule.identifier && pattern.check.is_some())
 }
 
 /// Whether a match lies in the middle of base64, where any short mark comes up by chance.
@@ -300,7 +328,8 @@ mod tests {
     fn every_pattern_builds_and_every_rule_can_wake() {
         for rule in all_rules() {
             assert!(
-                !rule.keywords.is_empty() && rule.keywords.iter().all(|keyword| !keyword.is_empty()),
+                rule.keywords.is_empty() == matches!(rule.finder, Finder::Sibling)
+                    && rule.keywords.iter().all(|keyword| !keyword.is_empty()),
                 "{}",
                 rule.name
             );

@@ -32,16 +32,19 @@ pub(super) fn rules() -> Vec<Rule> {
         Rule::custom(
             "generic-password",
             "any",
-            "value of something named password",
+            "quoted value of something named password",
             &["pass", "pwd", "kennwort", "senha", "contrase", "credential"],
             password,
         )
         .label(label::PASSWORD)
         .sure(0.6),
+        Rule::sibling("generic-password-setting", "any", "value without quotes of something named password")
+            .label(label::PASSWORD)
+            .sure(0.55),
         Rule::custom(
             "generic-secret",
             "any",
-            "irregular value of something named secret, token or key",
+            "irregular value of something named secret or credential",
             &[
                 "secret",
                 "token",
@@ -64,6 +67,12 @@ pub(super) fn rules() -> Vec<Rule> {
         )
         .label(label::SECRET)
         .sure(0.65),
+        Rule::sibling("generic-api-key", "any", "irregular value of something named API key, access key and the like")
+            .label(label::API_KEY)
+            .sure(0.65),
+        Rule::sibling("generic-token", "any", "irregular value of something named token, auth or cookie")
+            .label(label::TOKEN)
+            .sure(0.65),
     ]
 }
 
@@ -111,13 +120,63 @@ fn find(search: &mut Search<'_>, keyword: Range<usize>, rule: usize, wanted: Kin
         }
         Kind::Token => is_token(search, text, written, &name),
     };
-    if secret {
-        let confidence = match (wanted, written) {
+    let confidence = if secret {
+        match (wanted, written) {
             (_, Written::Quoted) => 0.7,
             (Kind::Token, _) => 0.65,
             (Kind::Password, _) => 0.55,
-        };
-        search.push(value, rule, confidence);
+        }
+    } else if is_stand_in(text, written, wanted, &place) {
+        placeholder::MADE_UP
+    } else if wanted == Kind::Token && name.ends_with("secret") && is_phrase(text, written) {
+        PHRASE
+    } else {
+        return;
+    };
+    let sibling = match wanted {
+        Kind::Password => usize::from(written != Written::Quoted),
+        Kind::Token if name.contains("key") => 1,
+        Kind::Token if ["secret", "salt", "credential"].iter().any(|word| name.contains(word)) => 0,
+        Kind::Token => 2,
+    };
+    search.push(value, rule + sibling, confidence);
+}
+
+/// How sure a secret is that consists of words.
+const PHRASE: f32 = 0.45;
+
+/// Words that a mark joins: `development#product`; a name has other joints.
+fn is_phrase(value: &str, written: Written) -> bool {
+    let bytes = value.as_bytes();
+    let ends = |at: Option<&u8>| at.is_some_and(u8::is_ascii_alphanumeric);
+    written == Written::Quoted
+        && bytes.len() >= 8
+        && ends(bytes.first())
+        && ends(bytes.last())
+        && bytes.iter().filter(|byte| matches!(byte, b'#' | b'!' | b'@' | b'^' | b'&' | b'*' | b'+' | b'~')).count()
+            == 1
+        && bytes.iter().all(u8::is_ascii_graphic)
+        && !placeholder::is_template(value)
+}
+
+/// A value that keeps the place of a secret: the code says that here is one, if another.
+fn is_stand_in(value: &str, written: Written, wanted: Kind, place: &Place) -> bool {
+    let letters = value.bytes().filter(u8::is_ascii_alphanumeric).count();
+    let whole = letters >= 4 && letters * 2 > value.len() && value.len() <= 128 && !placeholder::is_template(value);
+    if !whole || value.contains(char::is_whitespace) || is_expression(value, written) {
+        return false;
+    }
+    let made_up = placeholder::is_placeholder(value);
+    match (wanted, written) {
+        // The beginning of what is put together: `"user:" + password`.
+        (Kind::Password, Written::Quoted) if value.ends_with(':') => place.assigned && place.joined,
+        // A mask hides a password, it does not stand for one.
+        (Kind::Password, Written::Quoted) => made_up && !placeholder::is_mask(value),
+        // A word in a file of settings.
+        (Kind::Password, Written::Plain) => place.setting && !placeholder::is_mask(value),
+        (Kind::Token, Written::Quoted) => made_up && value.len() >= 8,
+        (Kind::Token, Written::Plain) => made_up && value.len() >= 8 && place.setting,
+        (_, Written::Spaced) => false,
     }
 }
 
@@ -346,6 +405,8 @@ struct Place {
     code: bool,
     /// `=`, and not `:`, which also labels what a form shows.
     assigned: bool,
+    /// `+` or `.` behind the quote: the value goes on.
+    joined: bool,
 }
 
 fn place(bytes: &[u8], name: &Range<usize>, value: &Range<usize>) -> Place {
@@ -365,6 +426,7 @@ fn place(bytes: &[u8], name: &Range<usize>, value: &Range<usize>) -> Place {
         compared: between.windows(2).any(|window| matches!(window, b"==" | b"!=")),
         code: matches!(bytes.get(value.end), Some(b';' | b',' | b')')),
         assigned: between.contains(&b'='),
+        joined: tail.get(1..).is_some_and(|rest| matches!(rest.trim_ascii_start().first(), Some(b'+' | b'.'))),
     }
 }
 

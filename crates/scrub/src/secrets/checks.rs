@@ -1,6 +1,6 @@
 //! Judgements on secrets that a pattern cannot make.
 
-use super::placeholder::{is_placeholder, is_template, weight};
+use super::placeholder::{COMPUTED, MADE_UP, is_placeholder, is_template, weigh};
 use super::rarity::looks_like_words;
 use super::{codec, shape};
 
@@ -26,16 +26,16 @@ pub(super) fn hex_with_letters(secret: &str, confidence: f32) -> Option<f32> {
 /// The ids of AWS are base32.
 pub(super) fn aws_key_id(secret: &str, confidence: f32) -> Option<f32> {
     if secret.ends_with("EXAMPLE") {
-        return None;
+        return Some(MADE_UP.min(confidence));
     }
     let base32 = secret[4..].bytes().all(|byte| byte.is_ascii_uppercase() || (b'2'..=b'7').contains(&byte));
     Some(if base32 { confidence } else { confidence * ODD_ALPHABET })
 }
 
-/// An ARN with the account or the resource left open names nothing.
+/// An ARN of everything names nothing, one with a variable in it something that shows at run time only.
 pub(super) fn arn(secret: &str, confidence: f32) -> Option<f32> {
     let resource = secret.splitn(6, ':').nth(5)?;
-    (!is_template(resource) && resource != "*").then_some(confidence)
+    (resource != "*").then(|| if is_template(resource) { COMPUTED } else { confidence })
 }
 
 /// The name of a bucket.
@@ -85,7 +85,7 @@ pub(super) fn noise(secret: &str, confidence: f32) -> Option<f32> {
 
 /// Whatever is no stand-in; for places where only a password can stand.
 pub(super) fn password(secret: &str, confidence: f32) -> Option<f32> {
-    weight(secret).map(|weight| weight * confidence)
+    weigh(secret, confidence)
 }
 
 /// The base64 of `user:password`.
@@ -93,8 +93,8 @@ pub(super) fn basic(secret: &str, confidence: f32) -> Option<f32> {
     let decoded = String::from_utf8(codec::base64(secret.as_bytes())?).ok()?;
     let (user, password) = decoded.split_once(':')?;
     let printable = !decoded.chars().any(char::is_control);
-    (printable && user.len() + password.len() >= 3 && !(is_placeholder(password) && is_placeholder(user)))
-        .then_some(confidence)
+    let made_up = is_placeholder(password) && is_placeholder(user);
+    (printable && user.len() + password.len() >= 3).then_some(if made_up { MADE_UP } else { confidence })
 }
 
 /// The salted hash of a password is what it is, but for the one that a manual shows.

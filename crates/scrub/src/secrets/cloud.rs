@@ -33,10 +33,13 @@ fn amazon() -> Vec<Rule> {
         Rule::token("aws-bedrock-key", "AWS", "Bedrock API key", &["ABSK", "bedrock-api-key-"],
             r"(?:ABSK[A-Za-z0-9+/]{109,269}={0,2}|bedrock-api-key-[A-Za-z0-9+/=]{28,3000})").after(3100).label(label::API_KEY),
         Rule::token("aws-arn", "AWS", "Amazon Resource Name", &["arn:aws"],
-            r"arn:aws[a-z-]{0,12}:[a-z0-9-]{2,30}:[a-z0-9-]{0,20}:(?:[0-9]{12}|aws)?:[A-Za-z0-9_/.:*+=,@$-]{2,300}").check(checks::arn).identifier(),
-        Rule::token("aws-s3-bucket", "AWS", "name of an S3 bucket", &["s3://", ".s3.", ".s3-", "s3.amazonaws.com/", "s3-"],
-            r"(?:s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])|([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])\.s3(?:[.-][a-z0-9-]{2,20}){0,2}\.amazonaws\.com|s3(?:[.-][a-z]{2}-[a-z]{4,9}-[0-9])?\.amazonaws\.com/([a-z0-9][a-z0-9.-]{1,61}[a-z0-9]))")
+            r"arn:aws[a-z-]{0,12}:[a-z0-9-]{2,30}:[a-z0-9-]{0,20}:(?:[0-9]{12}|aws)?:(?:[A-Za-z0-9_/.:*+=,@$-]|[$#]?\{[\w.]{1,40}\}){1,300}").check(checks::arn).identifier(),
+        Rule::token("aws-s3-bucket-host", "AWS", "S3 bucket as the name of a host", &[".s3.", ".s3-"],
+            r"([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])\.s3(?:[.-][a-z0-9-]{2,20}){0,2}\.amazonaws\.com")
             .before(64).after(160).check(checks::bucket).identifier().loose(),
+        Rule::token("aws-s3-bucket-path", "AWS", "S3 bucket as the path of an address", &["s3://", "s3.amazonaws.com/", "s3-", "s3."],
+            r"(?:\A|[^\w.-])(?:s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])|s3(?:[.-][a-z]{2}-[a-z]{4,9}-[0-9])?\.amazonaws\.com/([a-z0-9][a-z0-9.-]{1,61}[a-z0-9]))")
+            .before(1).after(160).check(checks::bucket).identifier().loose(),
     ]
 }
 
@@ -75,9 +78,12 @@ fn google() -> Vec<Rule> {
         Rule::token("google-oauth-refresh-token", "Google", "OAuth refresh token", &["1//0"], r"1//0[\w-]{39,200}").entropy(3.5),
         Rule::token("google-client-id", "Google", "OAuth client id", &[".apps.googleusercontent.com"],
             r"[0-9]{4,22}-[0-9a-z]{20,40}\.apps\.googleusercontent\.com").before(64).identifier(),
-        Rule::token("google-storage-bucket", "Google", "name of a Cloud Storage bucket", &["gs://", "storage.googleapis.com", "storage.cloud.google.com/"],
-            r"(?:gs://([a-z0-9][a-z0-9._-]{1,61}[a-z0-9])|([a-z0-9][a-z0-9._-]{1,61}[a-z0-9])\.storage\.googleapis\.com|storage\.(?:googleapis|cloud\.google)\.com/([a-z0-9][a-z0-9._-]{1,61}[a-z0-9]))")
+        Rule::token("google-storage-bucket-host", "Google", "Cloud Storage bucket as the name of a host", &[".storage.googleapis.com"],
+            r"([a-z0-9][a-z0-9._-]{1,61}[a-z0-9])\.storage\.googleapis\.com")
             .before(64).after(100).check(checks::bucket).identifier().loose(),
+        Rule::token("google-storage-bucket-path", "Google", "Cloud Storage bucket as the path of an address", &["gs://", "storage.googleapis.com/", "storage.cloud.google.com/"],
+            r"(?:\A|[^\w.-])(?:gs://([a-z0-9][a-z0-9._-]{1,61}[a-z0-9])|storage\.(?:googleapis|cloud\.google)\.com/([a-z0-9][a-z0-9._-]{1,61}[a-z0-9]))")
+            .before(1).after(100).check(checks::bucket).identifier().loose(),
         Rule::token("firebase-messaging-key", "Google", "Firebase Cloud Messaging server key", &["AAAA"],
             r"AAAA[\w-]{7}:[\w-]{140}").label(label::API_KEY),
     ]
@@ -85,29 +91,150 @@ fn google() -> Vec<Rule> {
 
 fn code_hosts() -> Vec<Rule> {
     vec![
-        Rule::token("github-token", "GitHub", "personal, OAuth, app or refresh token", &["ghp_", "gho_", "ghu_", "ghs_", "ghr_"],
-            r"gh[pousr]_[A-Za-z0-9]{36,251}").check(checks::github).entropy(3.0),
-        Rule::token("github-fine-grained-token", "GitHub", "fine-grained personal access token", &["github_pat_"],
-            r"github_pat_[0-9A-Za-z]{22}_[0-9A-Za-z]{59}").entropy(3.0),
-        Rule::token("github-app-client-id", "GitHub", "client id of an app", &["Iv1.", "Iv23"], r"(?:Iv1\.[0-9a-f]{16}|Iv23[a-z]{2}[A-Za-z0-9]{14})").identifier(),
-        Rule::token("gitlab-token", "GitLab", "access, deploy, runner, trigger, feed or agent token",
-            &["glpat-", "gldt-", "glrt-", "glrtr-", "glcbt-", "glptt-", "glft-", "glimt-", "glagent-", "glsoat-", "glffct-", "gloas-", "glwt-"],
-            r"gl(?:pat|dt|rt|rtr|cbt|ptt|ft|imt|agent|soat|ffct|oas|wt)-[\w-]{20,300}(?:\.[0-9a-z]{2}\.?[0-9a-z]{7,9})?").entropy(3.0),
-        Rule::token("gitlab-runner-registration-token", "GitLab", "runner registration token", &["GR1348941"], r"GR1348941[\w-]{20}").entropy(3.0),
-        Rule::token("gitlab-session-cookie", "GitLab", "session cookie", &["_gitlab_session="], r"_gitlab_session=([0-9a-z]{32})"),
-        Rule::token("bitbucket-app-password", "Bitbucket", "app password", &["ATBB"], r"ATBB[A-Za-z0-9]{24}[A-Fa-f0-9]{8}|ATBB[A-Za-z0-9]{32}").label(label::PASSWORD).entropy(3.0),
-        Rule::token("atlassian-api-token", "Atlassian", "API token", &["ATATT3", "ATCTT3", "ATSTT3"], r"AT[ACS]TT3[\w=-]{50,400}").after(420),
-        Rule::token("sourcegraph-token", "Sourcegraph", "access or license token", &["sgp_", "slk_", "sgd_", "sgph_", "sgs_"],
-            r"(?:sgph?_(?:local_|[0-9a-fA-F]{16}_)?[0-9a-fA-F]{40}|(?:slk|sgs)_[0-9a-fA-F]{64}|sgd_[0-9a-fA-F]{64})").entropy(2.8),
-        Rule::token("sonar-token", "SonarQube", "user, project or global analysis token", &["squ_", "sqp_", "sqa_"], r"sq[uap]_[0-9a-f]{40}"),
-        Rule::token("circleci-token", "CircleCI", "API token", &["CCIPAT_", "CCIPRJ_"], r"CCIP(?:AT|RJ)_[A-Za-z0-9]{16,24}_[0-9a-f]{40}"),
-        Rule::token("buildkite-token", "Buildkite", "access or agent token", &["bkua_", "bkat_", "bkct_"], r"bk(?:ua|at|ct)_[A-Za-z0-9]{40,90}"),
-        Rule::token("teamcity-token", "TeamCity", "API token", &["eyJ0eXAiOiAiVENWMiJ9"], r"eyJ0eXAiOiAiVENWMiJ9\.[\w-]{20,60}\.[\w-]{30,90}"),
-        Rule::token("harness-token", "Harness", "personal or service account token", &["pat.", "sat."],
-            r"[ps]at\.[\w-]{22}\.[0-9a-f]{24}\.[A-Za-z0-9]{20}"),
-        Rule::token("jenkins-api-token", "Jenkins", "API token", &["11"], r"11[0-9a-f]{32}").sure(0.7).entropy(3.2).check(checks::hex_with_letters),
+        Rule::token("github-personal-token", "GitHub", "personal access token", &["ghp_"], r"ghp_[A-Za-z0-9]{36,251}")
+            .check(checks::github)
+            .entropy(3.0),
+        Rule::token("github-oauth-token", "GitHub", "OAuth access token", &["gho_"], r"gho_[A-Za-z0-9]{36,251}")
+            .check(checks::github)
+            .entropy(3.0),
+        Rule::token(
+            "github-app-token",
+            "GitHub",
+            "token of an app, for a user or a server",
+            &["ghu_", "ghs_"],
+            r"gh[us]_[A-Za-z0-9]{36,251}",
+        )
+        .check(checks::github)
+        .entropy(3.0),
+        Rule::token("github-refresh-token", "GitHub", "refresh token", &["ghr_"], r"ghr_[A-Za-z0-9]{36,251}")
+            .check(checks::github)
+            .entropy(3.0),
+        Rule::token(
+            "github-fine-grained-token",
+            "GitHub",
+            "fine-grained personal access token",
+            &["github_pat_"],
+            r"github_pat_[0-9A-Za-z]{22}_[0-9A-Za-z]{59}",
+        )
+        .entropy(3.0),
+        Rule::token(
+            "github-app-client-id",
+            "GitHub",
+            "client id of an app",
+            &["Iv1.", "Iv23"],
+            r"(?:Iv1\.[0-9a-f]{16}|Iv23[a-z]{2}[A-Za-z0-9]{14})",
+        )
+        .identifier(),
+        Rule::token(
+            "gitlab-personal-token",
+            "GitLab",
+            "personal, project or group access token",
+            &["glpat-"],
+            r"glpat-[\w-]{20,300}(?:\.[0-9a-z]{2}\.?[0-9a-z]{7,9})?",
+        )
+        .entropy(3.0),
+        Rule::token(
+            "gitlab-pipeline-trigger-token",
+            "GitLab",
+            "pipeline trigger token",
+            &["glptt-"],
+            r"glptt-[\w-]{20,300}",
+        )
+        .entropy(3.0),
+        Rule::token(
+            "gitlab-token",
+            "GitLab",
+            "deploy, runner, job, feed or agent token",
+            &[
+                "gldt-", "glrt-", "glrtr-", "glcbt-", "glft-", "glimt-", "glagent-", "glsoat-", "glffct-", "gloas-",
+                "glwt-",
+            ],
+            r"gl(?:dt|rt|rtr|cbt|ft|imt|agent|soat|ffct|oas|wt)-[\w-]{20,300}(?:\.[0-9a-z]{2}\.?[0-9a-z]{7,9})?",
+        )
+        .entropy(3.0),
+        Rule::token(
+            "gitlab-runner-registration-token",
+            "GitLab",
+            "runner registration token",
+            &["GR1348941"],
+            r"GR1348941[\w-]{20}",
+        )
+        .entropy(3.0),
+        Rule::token(
+            "gitlab-session-cookie",
+            "GitLab",
+            "session cookie",
+            &["_gitlab_session="],
+            r"_gitlab_session=([0-9a-z]{32})",
+        ),
+        Rule::token(
+            "bitbucket-app-password",
+            "Bitbucket",
+            "app password",
+            &["ATBB"],
+            r"ATBB[A-Za-z0-9]{24}[A-Fa-f0-9]{8}|ATBB[A-Za-z0-9]{32}",
+        )
+        .label(label::PASSWORD)
+        .entropy(3.0),
+        Rule::token(
+            "atlassian-api-token",
+            "Atlassian",
+            "API token",
+            &["ATATT3", "ATCTT3", "ATSTT3"],
+            r"AT[ACS]TT3[\w=-]{50,400}",
+        )
+        .after(420),
+        Rule::token(
+            "sourcegraph-token",
+            "Sourcegraph",
+            "access or license token",
+            &["sgp_", "slk_", "sgd_", "sgph_", "sgs_"],
+            r"(?:sgph?_(?:local_|[0-9a-fA-F]{16}_)?[0-9a-fA-F]{40}|(?:slk|sgs)_[0-9a-fA-F]{64}|sgd_[0-9a-fA-F]{64})",
+        )
+        .entropy(2.8),
+        Rule::token(
+            "sonar-token",
+            "SonarQube",
+            "user, project or global analysis token",
+            &["squ_", "sqp_", "sqa_"],
+            r"sq[uap]_[0-9a-f]{40}",
+        ),
+        Rule::token(
+            "circleci-token",
+            "CircleCI",
+            "API token",
+            &["CCIPAT_", "CCIPRJ_"],
+            r"CCIP(?:AT|RJ)_[A-Za-z0-9]{16,24}_[0-9a-f]{40}",
+        ),
+        Rule::token(
+            "buildkite-token",
+            "Buildkite",
+            "access or agent token",
+            &["bkua_", "bkat_", "bkct_"],
+            r"bk(?:ua|at|ct)_[A-Za-z0-9]{40,90}",
+        ),
+        Rule::token(
+            "teamcity-token",
+            "TeamCity",
+            "API token",
+            &["eyJ0eXAiOiAiVENWMiJ9"],
+            r"eyJ0eXAiOiAiVENWMiJ9\.[\w-]{20,60}\.[\w-]{30,90}",
+        ),
+        Rule::token(
+            "harness-token",
+            "Harness",
+            "personal or service account token",
+            &["pat.", "sat."],
+            r"[ps]at\.[\w-]{22}\.[0-9a-f]{24}\.[A-Za-z0-9]{20}",
+        ),
+        Rule::token("jenkins-api-token", "Jenkins", "API token", &["11"], r"11[0-9a-f]{32}")
+            .sure(0.7)
+            .entropy(3.2)
+            .check(checks::hex_with_letters),
         Rule::token("codeberg-gitea-token", "Gitea", "access token", &["gta_"], r"gta_[A-Za-z0-9]{40}"),
-        Rule::token("octopus-deploy-key", "Octopus Deploy", "API key", &["API-"], r"API-[A-Z0-9]{26,32}").label(label::API_KEY).entropy(3.0),
+        Rule::token("octopus-deploy-key", "Octopus Deploy", "API key", &["API-"], r"API-[A-Z0-9]{26,32}")
+            .label(label::API_KEY)
+            .entropy(3.0),
     ]
 }
 
@@ -200,11 +327,25 @@ fn registries() -> Vec<Rule> {
 fn infrastructure() -> Vec<Rule> {
     vec![
         Rule::token(
-            "digitalocean-token",
+            "digitalocean-personal-token",
             "DigitalOcean",
-            "access or refresh token",
-            &["dop_v1_", "doo_v1_", "dor_v1_"],
-            r"do[opr]_v1_[0-9a-f]{64}",
+            "personal access token",
+            &["dop_v1_"],
+            r"dop_v1_[0-9a-f]{64}",
+        ),
+        Rule::token(
+            "digitalocean-oauth-token",
+            "DigitalOcean",
+            "access token of an application",
+            &["doo_v1_"],
+            r"doo_v1_[0-9a-f]{64}",
+        ),
+        Rule::token(
+            "digitalocean-refresh-token",
+            "DigitalOcean",
+            "refresh token",
+            &["dor_v1_"],
+            r"dor_v1_[0-9a-f]{64}",
         ),
         Rule::token(
             "digitalocean-spaces-key",
@@ -246,15 +387,15 @@ fn infrastructure() -> Vec<Rule> {
             r"HRKU-(?:AA[\w-]{58}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[\w-]{58,64})",
         )
         .label(label::API_KEY),
-        Rule::token(
-            "vault-token",
-            "HashiCorp Vault",
-            "service, batch or recovery token",
-            &["hvs.", "hvb.", "hvr."],
-            r"hv[sbr]\.[\w-]{24,300}",
-        )
-        .entropy(3.3)
-        .check(checks::mixed),
+        Rule::token("vault-service-token", "HashiCorp Vault", "service token", &["hvs."], r"hvs\.[\w-]{24,300}")
+            .entropy(3.3)
+            .check(checks::mixed),
+        Rule::token("vault-batch-token", "HashiCorp Vault", "batch token", &["hvb."], r"hvb\.[\w-]{24,300}")
+            .entropy(3.3)
+            .check(checks::mixed),
+        Rule::token("vault-recovery-token", "HashiCorp Vault", "recovery token", &["hvr."], r"hvr\.[\w-]{24,300}")
+            .entropy(3.3)
+            .check(checks::mixed),
         Rule::token(
             "vault-old-token",
             "HashiCorp Vault",

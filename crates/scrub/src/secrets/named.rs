@@ -25,12 +25,13 @@ pub(super) fn find(search: &mut Search<'_>, shapes: &[Shape], keyword: &Range<us
         at += 1;
     }
     let mut lines = 0;
+    let mut filler = None;
     while at < limit {
         let byte = bytes[at];
         if byte == b'\n' {
             lines += 1;
             if lines > 1 {
-                return;
+                break;
             }
         }
         if !is_word(byte) && byte != b'+' && byte != b'/' {
@@ -49,14 +50,27 @@ pub(super) fn find(search: &mut Search<'_>, shapes: &[Shape], keyword: &Range<us
         for (end, in_base64) in [(word, false), (wide, true), (digits_end, true)] {
             let value = &search.text[search.widen(at..end)];
             let fits = |shape: &Shape| (shape.alphabet == Alphabet::Base64) == in_base64 && shape.fits(value);
-            if end > at && shapes.iter().any(fits) && !is_part_of_address(bytes, at, value) && is_secret(search, value)
-            {
+            if end == at || !shapes.iter().any(fits) || is_part_of_address(bytes, at, value) || value.ends_with('-') {
+                continue;
+            }
+            if is_secret(search, value) {
                 search.push(at..end, rule, confidence);
                 return;
+            }
+            if filler.is_none() && is_made_up(value) {
+                filler = Some(at..end);
             }
         }
         at = word.max(at + 1);
     }
+    if let Some(span) = filler {
+        search.push(span, rule, placeholder::MADE_UP.min(confidence));
+    }
+}
+
+/// Of the shape, but filled up: no line of dashes and no word.
+fn is_made_up(value: &str) -> bool {
+    value.bytes().filter(u8::is_ascii_alphanumeric).count() * 2 > value.len() && placeholder::is_filler(value)
 }
 
 fn is_word(byte: u8) -> bool {
@@ -108,7 +122,22 @@ pub(super) fn rules() -> Vec<Rule> {
         key(
             "twitter-secret",
             "Twitter",
-            &["twitter", "tweepy"],
+            &[
+                "twitter_secret",
+                "twitter_api",
+                "twitter_consumer",
+                "twitter_access",
+                "twitter_token",
+                "twitter_key",
+                "twitterapi",
+                "twitterconsumer",
+                "twittersecret",
+                "twitteraccess",
+                "twitter secret",
+                "twitter api",
+                "twitter consumer",
+                "twitter access",
+            ],
             const { &[range(Alphabet::Alnum, 35, 50), range(Alphabet::Word, 40, 50)] },
         )
         .label(label::SECRET),
@@ -125,7 +154,6 @@ pub(super) fn rules() -> Vec<Rule> {
             &["jenkins", "jenkins-crumb", "crumb"],
             const { &[range(Alphabet::Hex, 32, 36), HEX64] },
         ),
-        key("auth0-credentials", "Auth0", &["auth0"], const { &[range(Alphabet::Word, 32, 64)] }).label(label::SECRET),
         key(
             "azure-devops-key",
             "Azure",
@@ -194,7 +222,6 @@ pub(super) fn rules() -> Vec<Rule> {
         key("circleci-named-token", "CircleCI", &["circleci", "circle_token", "circle-token"], const { &[HEX40] }),
         key("codecov-token", "Codecov", &["codecov"], const { &[UUID, exact(Alphabet::Lower, 32)] }),
         key("travis-token", "Travis CI", &["travis"], const { &[exact(Alphabet::Word, 22)] }),
-        key("gitalk-secret", "Gitalk", &["gitalk", "clientsecret"], const { &[HEX40] }).label(label::SECRET),
         key(
             "rapidapi-key",
             "RapidAPI",

@@ -1,5 +1,11 @@
 //! What stands where a secret will stand, but is none.
 
+/// How sure a value is that has the form of a secret and was surely made up: below every threshold that anybody uses to
+/// act, so it shows only where everything is asked for.
+pub(super) const MADE_UP: f32 = 0.25;
+/// The same for a value that is not there: a variable stands in its place.
+pub(super) const COMPUTED: f32 = 0.2;
+
 /// Parts of words that say "not the real one".
 const TELLTALES: [&str; 34] = [
     "example",
@@ -113,9 +119,9 @@ pub(super) fn is_placeholder(value: &str) -> bool {
         || is_sequence(value.as_bytes())
 }
 
-/// How much a value weighs in a place where only a password can stand: there, `123456` and `secret` are bad passwords and no
-/// placeholders. `None` where it is surely left open.
-pub(super) fn weight(value: &str) -> Option<f32> {
+/// How sure a value is in a place where only a password can stand: there, `123456` and `secret` are bad passwords and no
+/// placeholders. `None` where nothing stands at all, or what a mask of ours left.
+pub(super) fn weigh(value: &str, confidence: f32) -> Option<f32> {
     const OPEN: [&str; 14] = [
         "password",
         "passwd",
@@ -132,13 +138,38 @@ pub(super) fn weight(value: &str) -> Option<f32> {
         "key",
         "value",
     ];
+    if value.is_empty() || is_label(value) {
+        return None;
+    }
+    if is_template(value) {
+        return Some(COMPUTED.min(confidence));
+    }
     let lower = value.to_ascii_lowercase();
-    let open = is_template(value)
-        || is_mask(value)
+    let open = is_mask(value)
         || OPEN.contains(&lower.as_str())
         || TELLTALES.iter().any(|word| lower.contains(word))
         || begins_as_yours(&lower);
-    (!open).then(|| if is_placeholder(value) { 0.6 } else { 1.0 })
+    Some(if open {
+        MADE_UP.min(confidence)
+    } else if is_placeholder(value) {
+        confidence * 0.6
+    } else {
+        confidence
+    })
+}
+
+/// Whether the value is or holds what a masked secret becomes: `[API_KEY_1]`.
+pub(super) fn is_label(value: &str) -> bool {
+    value.split('[').skip(1).any(|rest| {
+        let Some((label, _)) = rest.split_once(']') else { return false };
+        label.rsplit_once('_').is_some_and(|(name, number)| {
+            let capitals = |byte: u8| byte.is_ascii_uppercase() || byte == b'_';
+            !name.is_empty()
+                && name.bytes().all(capitals)
+                && !number.is_empty()
+                && number.bytes().all(|byte| byte.is_ascii_digit())
+        })
+    })
 }
 
 /// `your-key`, `my_secret`, `<...>`.
@@ -158,6 +189,7 @@ pub(super) fn is_template(value: &str) -> bool {
     matches!((first, last), (b'<', b'>') | (b'[', b']') | (b'{', b'}') | (b'(', b')') | (b'%', b'%'))
         || (value.starts_with("__") && value.ends_with("__"))
         || is_variable(value)
+        || are_variables(value)
         || value.contains("&lt;")
         || begins_with_variable(bytes)
         || ["${", "{{", "}}", "#{", "@{", "<%", "%>", "$[", "process.env", "os.environ", "getenv", "ENV["]
@@ -176,6 +208,15 @@ fn opens_name(value: &str, mark: &str) -> bool {
 fn begins_with_variable(bytes: &[u8]) -> bool {
     let name = bytes.iter().skip(1).take_while(|byte| byte.is_ascii_uppercase() || **byte == b'_').count();
     bytes.first() == Some(&b'$') && name >= 3 && bytes.get(name + 1).is_none_or(|byte| !byte.is_ascii_alphanumeric())
+}
+
+/// `$host$path`: names with a dollar each and nothing between them.
+fn are_variables(value: &str) -> bool {
+    value.strip_prefix('$').is_some_and(|names| {
+        names
+            .split('$')
+            .all(|name| name.len() >= 3 && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'))
+    })
 }
 
 /// `$NAME`, `%s`, `:name`, `@name`, `!name`.
@@ -216,7 +257,7 @@ fn has_named_brackets(bytes: &[u8]) -> bool {
 }
 
 /// `xxxx`, `****`, `....`, `....…`, one character over and over.
-fn is_mask(value: &str) -> bool {
+pub(super) fn is_mask(value: &str) -> bool {
     let bytes = value.as_bytes();
     let filler =
         bytes.iter().filter(|byte| matches!(byte, b'*' | b'x' | b'X' | b'.' | b'#' | b'?' | b'-' | b'_')).count();
@@ -270,15 +311,33 @@ fn repeats(bytes: &[u8]) -> bool {
 /// Whether the variable part of a token of a known format is made up: the strict list, because real tokens contain any
 /// short word by chance.
 pub(super) fn is_made_up(token: &str) -> bool {
-    let bytes = token.as_bytes();
     let lower = token.to_ascii_lowercase();
-    is_sequence(bytes)
-        || longest_run(bytes, b"xX") >= 5
-        || longest_run(bytes, b"*.") >= 3
-        || (0..=9).any(|digit| longest_run(bytes, &[b'0' + digit]) >= 10)
+    is_filler(token)
         || ["example", "placeholder", "redacted", "changeme", "your_", "your-", "yourtoken", "yourkey", "yourapi"]
             .iter()
             .any(|word| lower.contains(word))
+}
+
+/// Whether a token is filled up: with one character, with a sequence.
+pub(super) fn is_filler(token: &str) -> bool {
+    let bytes = token.as_bytes();
+    let body = &bytes[bytes.iter().rposition(|byte| matches!(byte, b'-' | b'_' | b'.')).map_or(0, |at| at + 1)..];
+    is_sequence(bytes)
+        || (body.len() >= 16 && is_sequence(body))
+        || longest_run(bytes, b"xX") >= 5
+        || longest_run(bytes, b"*.") >= 3
+        || (0..=9).any(|digit| longest_run(bytes, &[b'0' + digit]) >= 10)
+        || counts_up(bytes)
+}
+
+/// Whether eight or more neighbours count up.
+fn counts_up(bytes: &[u8]) -> bool {
+    let mut run = 1;
+    bytes.windows(2).any(|pair| {
+        let step = i16::from(pair[1].to_ascii_lowercase()) - i16::from(pair[0].to_ascii_lowercase());
+        run = if step == 1 { run + 1 } else { 1 };
+        run >= 8
+    })
 }
 
 #[cfg(test)]

@@ -45,6 +45,8 @@ pub(super) enum Finder {
     Named(&'static [Shape]),
     /// A function.
     Custom(fn(&mut Search<'_>, Range<usize>, usize)),
+    /// The function of a rule above finds it as well: it looks at a value once and says which of its rules that concerns.
+    Sibling,
 }
 
 /// A regular expression and what it does not say.
@@ -169,6 +171,11 @@ impl Rule {
         find: fn(&mut Search<'_>, Range<usize>, usize),
     ) -> Self {
         Self::new(name, provider, description, label::SECRET, keywords, Finder::Custom(find))
+    }
+
+    /// What the function of the rule above it finds as well.
+    pub(super) fn sibling(name: &'static str, provider: &'static str, description: &'static str) -> Self {
+        Self::new(name, provider, description, label::SECRET, &[], Finder::Sibling)
     }
 
     pub(super) fn sure(mut self, confidence: f32) -> Self {

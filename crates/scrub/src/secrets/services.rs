@@ -10,8 +10,14 @@ pub(super) fn rules() -> Vec<Rule> {
 
 fn messages() -> Vec<Rule> {
     vec![
-        Rule::token("slack-token", "Slack", "bot, user, refresh or legacy token", &["xoxb-", "xoxp-", "xoxa-", "xoxr-", "xoxs-", "xoxo-", "xoxe-", "xoxe.", "xoxc-"],
-            r"xox(?:[bpar]-[0-9]{6,16}-[0-9A-Za-z-]{20,200}|[bparsoec]-(?:[0-9]-)?[0-9A-Za-z-]{10,250}|e\.xox[bp]-[0-9]-[A-Za-z0-9]{100,250})").entropy(2.8).check(checks::mixed),
+        Rule::token("slack-bot-token", "Slack", "bot token", &["xoxb-"], r"xoxb-[0-9]{6,16}-[0-9]{6,16}-[0-9A-Za-z]{18,40}")
+            .check(checks::mixed),
+        Rule::token("slack-legacy-bot-token", "Slack", "bot token of the old form, without the number of the bot", &["xoxb-"],
+            r"xoxb-(?:[0-9]{6,16}-)?[A-Za-z0-9]{18,40}").entropy(2.8).check(checks::mixed),
+        Rule::token("slack-user-token", "Slack", "user token", &["xoxp-"], r"xoxp-(?:[0-9]{6,16}-){1,3}[0-9A-Za-z]{10,64}")
+            .entropy(2.8).check(checks::mixed),
+        Rule::token("slack-session-token", "Slack", "workspace, session or refresh token", &["xoxa-", "xoxr-", "xoxs-", "xoxo-", "xoxe-", "xoxe.", "xoxc-"],
+            r"xox(?:[arsoec]-(?:[0-9]-)?[0-9A-Za-z-]{10,250}|e\.xox[bp]-[0-9]-[A-Za-z0-9]{100,250})").entropy(2.8).check(checks::mixed),
         Rule::token("slack-cookie-token", "Slack", "cookie of a session", &["xoxd-"], r"xoxd-[A-Za-z0-9%+/=]{80,400}").after(420),
         Rule::token("slack-app-token", "Slack", "app-level token", &["xapp-"], r"xapp-[0-9]-[A-Z0-9]{8,14}-[0-9]{8,16}-[0-9a-f]{40,80}"),
         Rule::token("slack-webhook", "Slack", "address of an incoming webhook", &["hooks.slack.com/"],
@@ -39,11 +45,20 @@ fn messages() -> Vec<Rule> {
 fn payments() -> Vec<Rule> {
     vec![
         Rule::token(
-            "stripe-secret-key",
+            "stripe-live-key",
             "Stripe",
             "secret or restricted key",
-            &["sk_live_", "sk_test_", "rk_live_", "rk_test_", "sk_prod_"],
-            r"[sr]k_(?:live|test|prod)_[A-Za-z0-9]{10,247}",
+            &["sk_live_", "rk_live_", "sk_prod_", "rk_prod_"],
+            r"[sr]k_(?:live|prod)_[A-Za-z0-9]{10,247}",
+        )
+        .label(label::API_KEY)
+        .entropy(3.0),
+        Rule::token(
+            "stripe-test-key",
+            "Stripe",
+            "secret or restricted key of the test mode",
+            &["sk_test_", "rk_test_"],
+            r"[sr]k_test_[A-Za-z0-9]{10,247}",
         )
         .label(label::API_KEY)
         .entropy(3.0),
@@ -85,11 +100,34 @@ fn payments() -> Vec<Rule> {
             r"access_token\$(?:production|sandbox)\$[0-9a-z]{16}\$[0-9a-f]{32}",
         ),
         Rule::token(
-            "shopify-token",
+            "shopify-public-app-token",
             "Shopify",
-            "access token or shared secret",
-            &["shpat_", "shpca_", "shppa_", "shpss_", "shpua_", "shptka_"],
-            r"shp(?:at|ca|pa|ss|ua|tka)_[0-9a-fA-F]{32}",
+            "access token of a public app",
+            &["shpat_"],
+            r"shpat_[0-9a-fA-F]{32}",
+        ),
+        Rule::token(
+            "shopify-custom-app-token",
+            "Shopify",
+            "access token of a custom app",
+            &["shpca_"],
+            r"shpca_[0-9a-fA-F]{32}",
+        ),
+        Rule::token(
+            "shopify-private-app-password",
+            "Shopify",
+            "password of a private app",
+            &["shppa_"],
+            r"shppa_[0-9a-fA-F]{32}",
+        ),
+        Rule::token("shopify-app-secret", "Shopify", "shared secret of an app", &["shpss_"], r"shpss_[0-9a-fA-F]{32}")
+            .label(label::SECRET),
+        Rule::token(
+            "shopify-user-token",
+            "Shopify",
+            "access token of a user or the partner dashboard",
+            &["shpua_", "shptka_"],
+            r"shp(?:ua|tka)_[0-9a-fA-F]{32}",
         ),
         Rule::token(
             "shopify-domain",
@@ -155,27 +193,142 @@ fn payments() -> Vec<Rule> {
 
 fn observation() -> Vec<Rule> {
     vec![
-        Rule::token("grafana-service-account-token", "Grafana", "service account token", &["glsa_"], r"glsa_[A-Za-z0-9]{32}_[0-9a-fA-F]{8}"),
-        Rule::token("grafana-cloud-token", "Grafana", "cloud access token", &["glc_eyJ"], r"glc_eyJ[A-Za-z0-9+/]{30,400}={0,3}"),
-        Rule::token("grafana-api-key", "Grafana", "legacy API key", &["eyJrIjoi"], r"eyJrIjoi[A-Za-z0-9+/]{40,400}={0,3}").label(label::API_KEY),
-        Rule::token("newrelic-key", "New Relic", "user, admin, REST, insert or query key", &["NRAK-", "NRAA-", "NRRA-", "NRII-", "NRIQ-", "NRSP-", "NRJS-", "NRBR-"],
-            r"(?:NRAK-[A-Z0-9]{27}|NRAA-[0-9a-f]{27}|NRRA-[0-9a-f]{42}|NR(?:II|IQ)-[\w-]{32}|NRSP-[a-z]{2}[0-9]{2}[0-9A-F]{31}|NRJS-[0-9a-f]{19}|NRBR-[0-9a-f]{19,27})").label(label::API_KEY),
-        Rule::token("newrelic-license-key", "New Relic", "license key", &["NRAL", "FFFFNRAL"], r"(?:[a-z]{2}[0-9]{2}x{0,2})?[0-9a-fA-F]{30,36}(?:FFFF)?NRAL").before(44).label(label::API_KEY),
-        Rule::token("pixie-key", "New Relic", "Pixie API or deploy key", &["px-api-", "px-dep-"], r"px-(?:api|dep)-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").label(label::API_KEY),
-        Rule::token("dynatrace-token", "Dynatrace", "API or platform token", &["dt0"], r"dt0[a-z][0-9]{2}\.[A-Z0-9]{8,24}(?:-[A-Z0-9]{8,24})?\.[A-Z0-9]{64}"),
-        Rule::token("sentry-token", "Sentry", "user or organisation token", &["sntryu_", "sntrya_", "sntryr_", "sntrys_eyJ"],
-            r"(?:sntry[uar]_[0-9a-f]{64}|sntrys_eyJ[A-Za-z0-9+/=]{60,400}_[A-Za-z0-9+/]{43})"),
-        Rule::token("honeycomb-key", "Honeycomb", "ingest or management key", &["hcaik_", "hcxik_", "hcamk_", "hcxmk_"], r"hc[ax][im]k_[0-9a-z]{26,58}").label(label::API_KEY),
-        Rule::token("logfire-token", "Pydantic", "Logfire token", &["pylf_v"], r"pylf_v[0-9]_[a-z]{2}_[A-Za-z0-9]{40,50}"),
-        Rule::token("posthog-key", "PostHog", "personal or project key", &["phx_", "phc_", "phs_"], r"ph[xcs]_[A-Za-z0-9]{40,50}").label(label::API_KEY).entropy(3.5),
-        Rule::token("checkly-key", "Checkly", "user or account key", &["cu_", "pat_"], r"(?:cu|pat)_[0-9a-f]{32}").label(label::API_KEY),
-        Rule::token("pagerduty-key", "PagerDuty", "API key", &["u+", "y_"], r"(?:u\+|y_)[A-Za-z0-9_-]{18}").label(label::API_KEY).sure(0.5).entropy(3.7).check(checks::noise),
-        Rule::token("stackhawk-key", "StackHawk", "API key", &["hawk."], r"hawk\.[\w-]{20}\.[\w-]{20}").label(label::API_KEY),
-        Rule::token("launchdarkly-key", "LaunchDarkly", "SDK, mobile or API key", &["sdk-", "mob-", "api-"],
-            r"(?:sdk|mob|api)-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").label(label::API_KEY),
-        Rule::token("snyk-token", "Snyk", "personal or service account token", &["snyk_"], r"snyk_(?:uat|sat)\.[0-9a-f]{8}\.[\w.-]{40,400}"),
-        Rule::token("semgrep-token", "Semgrep", "app token", &["sgps_", "sgcap_"], r"(?:sgps|sgcap)_[0-9A-Za-z]{40,80}"),
-        Rule::token("projectdiscovery-key", "ProjectDiscovery", "cloud key", &["pdcp_"], r"pdcp_[0-9a-f-]{32,40}").label(label::API_KEY),
+        Rule::token(
+            "grafana-service-account-token",
+            "Grafana",
+            "service account token",
+            &["glsa_"],
+            r"glsa_[A-Za-z0-9]{32}_[0-9a-fA-F]{8}",
+        ),
+        Rule::token(
+            "grafana-cloud-token",
+            "Grafana",
+            "cloud access token",
+            &["glc_eyJ"],
+            r"glc_eyJ[A-Za-z0-9+/]{30,400}={0,3}",
+        ),
+        Rule::token(
+            "grafana-api-key",
+            "Grafana",
+            "legacy API key",
+            &["eyJrIjoi"],
+            r"eyJrIjoi[A-Za-z0-9+/]{40,400}={0,3}",
+        )
+        .label(label::API_KEY),
+        Rule::token("newrelic-user-key", "New Relic", "user key", &["NRAK-"], r"NRAK-[A-Z0-9]{27}")
+            .label(label::API_KEY),
+        Rule::token("newrelic-admin-key", "New Relic", "administrator's key", &["NRAA-"], r"NRAA-[0-9a-f]{27}")
+            .label(label::API_KEY),
+        Rule::token("newrelic-rest-key", "New Relic", "key of the REST API", &["NRRA-"], r"NRRA-[0-9a-f]{42}")
+            .label(label::API_KEY),
+        Rule::token("newrelic-insert-key", "New Relic", "key to insert events", &["NRII-"], r"NRII-[\w-]{32}")
+            .label(label::API_KEY),
+        Rule::token("newrelic-query-key", "New Relic", "key to query events", &["NRIQ-"], r"NRIQ-[\w-]{32}")
+            .label(label::API_KEY),
+        Rule::token(
+            "newrelic-agent-key",
+            "New Relic",
+            "key of synthetics or a browser",
+            &["NRSP-", "NRJS-", "NRBR-"],
+            r"(?:NRSP-[a-z]{2}[0-9]{2}[0-9A-F]{31}|NRJS-[0-9a-f]{19}|NRBR-[0-9a-f]{19,27})",
+        )
+        .label(label::API_KEY),
+        Rule::token(
+            "newrelic-license-key",
+            "New Relic",
+            "license key",
+            &["NRAL", "FFFFNRAL"],
+            r"(?:[a-z]{2}[0-9]{2}x{0,2})?[0-9a-fA-F]{30,36}(?:FFFF)?NRAL",
+        )
+        .before(44)
+        .label(label::API_KEY),
+        Rule::token(
+            "pixie-api-key",
+            "New Relic",
+            "Pixie API key",
+            &["px-api-"],
+            r"px-api-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
+        )
+        .label(label::API_KEY),
+        Rule::token(
+            "pixie-deploy-key",
+            "New Relic",
+            "Pixie deploy key",
+            &["px-dep-"],
+            r"px-dep-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
+        )
+        .label(label::API_KEY),
+        Rule::token(
+            "dynatrace-token",
+            "Dynatrace",
+            "API or platform token",
+            &["dt0"],
+            r"dt0[a-z][0-9]{2}\.[A-Z0-9]{8,24}(?:-[A-Z0-9]{8,24})?\.[A-Z0-9]{64}",
+        ),
+        Rule::token(
+            "sentry-token",
+            "Sentry",
+            "user or organisation token",
+            &["sntryu_", "sntrya_", "sntryr_", "sntrys_eyJ"],
+            r"(?:sntry[uar]_[0-9a-f]{64}|sntrys_eyJ[A-Za-z0-9+/=]{60,400}_[A-Za-z0-9+/]{43})",
+        ),
+        Rule::token(
+            "honeycomb-key",
+            "Honeycomb",
+            "ingest or management key",
+            &["hcaik_", "hcxik_", "hcamk_", "hcxmk_"],
+            r"hc[ax][im]k_[0-9a-z]{26,58}",
+        )
+        .label(label::API_KEY),
+        Rule::token(
+            "logfire-token",
+            "Pydantic",
+            "Logfire token",
+            &["pylf_v"],
+            r"pylf_v[0-9]_[a-z]{2}_[A-Za-z0-9]{40,50}",
+        ),
+        Rule::token(
+            "posthog-key",
+            "PostHog",
+            "personal or project key",
+            &["phx_", "phc_", "phs_"],
+            r"ph[xcs]_[A-Za-z0-9]{40,50}",
+        )
+        .label(label::API_KEY)
+        .entropy(3.5),
+        Rule::token("checkly-key", "Checkly", "user or account key", &["cu_", "pat_"], r"(?:cu|pat)_[0-9a-f]{32}")
+            .label(label::API_KEY),
+        Rule::token("pagerduty-key", "PagerDuty", "API key", &["u+", "y_"], r"(?:u\+|y_)[A-Za-z0-9_-]{18}")
+            .label(label::API_KEY)
+            .sure(0.5)
+            .entropy(3.7)
+            .check(checks::noise),
+        Rule::token("stackhawk-key", "StackHawk", "API key", &["hawk."], r"hawk\.[\w-]{20}\.[\w-]{20}")
+            .label(label::API_KEY),
+        Rule::token(
+            "launchdarkly-key",
+            "LaunchDarkly",
+            "SDK, mobile or API key",
+            &["sdk-", "mob-", "api-"],
+            r"(?:sdk|mob|api)-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
+        )
+        .label(label::API_KEY),
+        Rule::token(
+            "snyk-token",
+            "Snyk",
+            "personal or service account token",
+            &["snyk_"],
+            r"snyk_(?:uat|sat)\.[0-9a-f]{8}\.[\w.-]{40,400}",
+        ),
+        Rule::token(
+            "semgrep-token",
+            "Semgrep",
+            "app token",
+            &["sgps_", "sgcap_"],
+            r"(?:sgps|sgcap)_[0-9A-Za-z]{40,80}",
+        ),
+        Rule::token("projectdiscovery-key", "ProjectDiscovery", "cloud key", &["pdcp_"], r"pdcp_[0-9a-f-]{32,40}")
+            .label(label::API_KEY),
     ]
 }
 
@@ -246,6 +399,7 @@ fn work() -> Vec<Rule> {
         Rule::token("adafruit-key", "Adafruit", "IO key", &["aio_"], r"aio_[A-Za-z0-9]{28}").label(label::API_KEY),
         Rule::token("twitch-stream-key", "Twitch", "stream key", &["live_"], r"live_[0-9]{6,12}_[A-Za-z0-9]{28,32}")
             .label(label::API_KEY)
+            .sure(0.97)
             .entropy(3.0),
         Rule::token("dropbox-token", "Dropbox", "access token", &["sl."], r"sl\.(?:u\.)?[\w-]{100,1400}").after(1420),
         Rule::token("facebook-token", "Facebook", "access token", &["EAA"], r"EAA[A-Za-z0-9]{40,400}")
@@ -270,6 +424,27 @@ fn work() -> Vec<Rule> {
             r"WPL_AP1\.[A-Za-z0-9]{16}\.[A-Za-z0-9+/=]{6,12}",
         )
         .label(label::SECRET),
+        Rule::token(
+            "gitalk-secret",
+            "Gitalk",
+            "OAuth client secret of the comments of a page",
+            &["gitalk("],
+            r"gitalk\(\s{0,8}\{[^}+\\]{0,200}?clientSecret\s{0,4}:\s{0,4}['\x22]([0-9a-f]{40})['\x22]",
+        )
+        .any_case()
+        .loose()
+        .label(label::SECRET),
+        Rule::token(
+            "auth0-credentials",
+            "Auth0",
+            "client secret behind the domain of its tenant",
+            &[".auth0.com"],
+            r"\.auth0\.com[^\n]{0,40}(?:\n[^\n]{0,160}){0,6}?\n[^\n]{0,60}CLIENT_?SECRET[^\w\n]{1,8}([\w-]{64})",
+        )
+        .any_case()
+        .loose()
+        .label(label::SECRET)
+        .entropy(4.0),
         Rule::token("segment-token", "Segment", "public API token", &["sgp_"], r"sgp_[A-Za-z0-9]{64}").entropy(3.5),
         Rule::token("kagi-key", "Kagi", "API key", &["kagi"], r"kagi[^\n]{0,60}?[^\w.-]([\w-]{11}\.[\w-]{40,46})")
             .any_case()
@@ -331,7 +506,8 @@ fn work() -> Vec<Rule> {
 fn data() -> Vec<Rule> {
     vec![
         Rule::token("databricks-token", "Databricks", "access token", &["dapi", "dkea", "dose"], r"(?:dapi|dkea|dose)[0-9a-f]{32}(?:-[0-9])?").entropy(2.8),
-        Rule::token("mapbox-secret-token", "Mapbox", "secret or temporary token", &["sk.eyJ1Ijoi", "tk.eyJ1Ijoi", "sk.eyJ", "tk.eyJ"], r"[st]k\.eyJ[\w-]{20,400}\.[\w-]{20,80}"),
+        Rule::token("mapbox-temporary-token", "Mapbox", "temporary token", &["tk.eyJ"], r"tk\.eyJ[\w-]{20,400}\.[\w-]{20,80}"),
+        Rule::token("mapbox-secret-token", "Mapbox", "secret token", &["sk.eyJ"], r"sk\.eyJ[\w-]{20,400}\.[\w-]{20,80}"),
         Rule::token("mapbox-public-token", "Mapbox", "public token", &["pk.eyJ"], r"pk\.eyJ[\w-]{20,400}\.[\w-]{20,80}").sure(0.6),
         Rule::token("tinybird-token", "Tinybird", "token", &["p.eyJ"], r"p\.eyJ[\w-]{20,400}\.[\w-]{20,80}"),
         Rule::token("unseal-key", "HashiCorp Vault", "unseal key", &["unseal key", "recovery key", "operator unseal"], r"(?:(?:Unseal|Recovery) Key(?: [0-9]{1,2})?(?: \([^)\n]{1,30}\))?:?|operator unseal)\s{1,4}([A-Za-z0-9+/]{43,44}={0,2}|[0-9a-f]{64,66})").any_case().label(label::SECRET),

@@ -94,7 +94,7 @@ fn commands() -> Vec<Rule> {
             "VMware",
             "password of Connect-VIServer",
             &["connect-viserver"],
-            r"Connect-VIServer[^\n]{0,160}?\s-Pass(?:word)?\s+(?:\x22([^\x22\n]{3,100})\x22|'([^'\n]{3,100})'|([^\s\x22'$]{3,100}))",
+            r"Connect-VIServer[^\n]{0,160}?\s-Pass(?:word)?\s+(?:\x22([^\x22\n]{3,100})\x22|'([^'\n]{3,100})'|([^\s\x22']{3,100}))",
         ),
         command(
             "network-credential",
@@ -391,11 +391,17 @@ fn address(search: &mut Search<'_>, keyword: Range<usize>, rule: usize) {
     }
     let span = search.widen(keyword.end + colon + 1..keyword.end + at);
     let value = &search.text[span.clone()];
-    let Some(weight) = placeholder::weight(value) else { return };
     let local = host.starts_with(b"localhost")
         || host.starts_with(b"127.")
         || host.windows(8).any(|window| window == b"example.");
-    search.push(span, rule, weight * if local { 0.6 } else { 0.85 });
+    // Nothing of it is meant: the network of the documentation of IPv6, a user named user, a password that is a word for one.
+    let user = std::str::from_utf8(&after[..colon]).unwrap_or_default();
+    if host.starts_with(b"[2001:db8:") && placeholder::is_placeholder(user) && placeholder::is_placeholder(value) {
+        return;
+    }
+    if let Some(confidence) = placeholder::weigh(value, if local { 0.6 } else { 0.85 }) {
+        search.push(span, rule, confidence);
+    }
 }
 
 /// `Server=...;User Id=...;Password=...`.
@@ -436,20 +442,26 @@ fn key_value(search: &mut Search<'_>, keyword: Range<usize>, rule: usize) {
     if bytes.get(at).is_some_and(|byte| matches!(byte, b'{' | b'\'')) {
         at += 1;
     }
-    let length = bytes[at..]
-        .iter()
-        .take(128)
-        .take_while(|byte| {
-            !byte.is_ascii_whitespace()
-                && !matches!(byte, b';' | b'"' | b'\'' | b'}' | b'<' | b'>' | b'&' | b'\\' | b'{')
-        })
-        .count();
+    // `#{...}` and `${...}` may hold what else ends a value.
+    let variable = match bytes[at..] {
+        [b'#' | b'$', b'{', ..] => bytes[at..].iter().take(64).position(|byte| *byte == b'}').map_or(0, |end| end + 1),
+        _ => 0,
+    };
+    let length = variable
+        + bytes[at + variable..]
+            .iter()
+            .take(128)
+            .take_while(|byte| {
+                !byte.is_ascii_whitespace()
+                    && !matches!(byte, b';' | b'"' | b'\'' | b'}' | b'<' | b'>' | b'&' | b'\\' | b'{')
+            })
+            .count();
     let span = search.widen(at..at + length);
     let value = &search.text[span.clone()];
-    if length < 3 || value.contains('(') {
+    if length < 3 || (variable == 0 && value.contains('(')) {
         return;
     }
-    if let Some(weight) = placeholder::weight(value) {
-        search.push(span, rule, weight * 0.8);
+    if let Some(confidence) = placeholder::weigh(value, 0.8) {
+        search.push(span, rule, confidence);
     }
 }
