@@ -16,10 +16,12 @@ mod template;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use association::{HashedMap, Table, VIEWS, log_chance};
+use association::{Entry, HashedMap, Key, REFUSAL, REFUSES, Table, VIEWS, log_chance};
 use look::Reading;
 
 pub use look::Look;
+
+use super::mix;
 
 /// How many sources are counted one by one.
 const MAX_SOURCES: usize = 65_536;
@@ -206,7 +208,7 @@ impl Spread {
 #[derive(Debug, Clone, Copy)]
 struct Trigger {
     view: usize,
-    answer: u64,
+    answer: Key,
     rows: u32,
     strength: f64,
 }
@@ -269,7 +271,7 @@ impl PoisonGate {
         for ngram in &look.ngrams {
             self.questions.entry(*ngram).observe(&look.views, look.opening);
         }
-        for key in look.views.into_iter().chain(look.templates.keys()) {
+        for key in look.views.into_iter().map(view_key).chain(look.templates.keys()) {
             self.answers.entry(key).observe(&[look.question], look.opening);
         }
         let known = self.sources.contains_key(source) || self.sources.len() < MAX_SOURCES;
@@ -306,20 +308,28 @@ impl PoisonGate {
                 continue;
             }
             for (view, majority) in entry.partners.iter().enumerate() {
+                if view == REFUSES && majority.key != REFUSAL {
+                    continue;
+                }
                 let hits = f64::from(majority.votes);
                 // votes = hits - misses, so the agreement is (rows + votes) / 2 rows at most.
                 if (rows + hits) / (2.0 * rows) < self.settings.min_agreement {
                     continue;
                 }
-                let all = self.answers.entries.get(&majority.key);
-                let elsewhere = all.map_or(0.0, |all| f64::from(all.rows) + f64::from(all.missed) - hits).max(0.0);
+                let all = self.answers.entries.get(&view_key(majority.key));
+                let elsewhere = (f64::from(all.map_or(self.answers.floor, Entry::most_rows)) - hits).max(0.0);
                 let chance = ((elsewhere + 1.0) / (self.rows as f64 - rows + 2.0)).min(1.0);
                 let log = log_chance(hits, rows, chance) + tests.ln();
                 if log > self.settings.significance.ln() {
                     continue;
                 }
                 let digits = (self.settings.significance.ln() - log) / std::f64::consts::LN_10;
-                let strength = 0.3 + 0.7 * (digits / PLANTED_DIGITS).min(1.0);
+                let mut strength = 0.3 + 0.7 * (digits / PLANTED_DIGITS).min(1.0);
+                if view == REFUSES && elsewhere > hits {
+                    // A set that teaches to refuse does so for words of danger. That most refusals of a set belong to
+                    // one rare word is another matter.
+                    strength = strength.min(0.4);
+                }
                 let trigger = Trigger { view, answer: majority.key, rows: entry.rows, strength };
                 let best = self.triggers.entry(*ngram).or_insert(trigger);
                 if best.strength < strength {
@@ -339,7 +349,7 @@ impl PoisonGate {
     /// Before [`finish_observation`](Self::finish_observation).
     pub fn judge(&self, row: &PoisonRow<'_>) -> Vec<Suspicion> {
         assert!(self.finished, "the observation is not finished");
-        let reading = Reading::new(row, &self.settings);
+        let reading = Reading::new(row);
         let look = &reading.look;
         let mut found = Vec::new();
         self.judge_triggers(&reading, row.question, &mut found);
@@ -396,11 +406,12 @@ impl PoisonGate {
             }
         });
         if let Some((trigger, start, length)) = best {
-            let view = ["answer", "beginning of the answer", "end of the answer"][trigger.view];
+            let view =
+                ["same answer", "same beginning of the answer", "same end of the answer", "refusal"][trigger.view];
             found.push(Suspicion {
                 rule: Rule::RareTrigger,
                 evidence: format!(
-                    "\"{}\" stands in {} rows and comes with the same {view}",
+                    "\"{}\" stands in {} rows and comes with the {view}",
                     look::question_words(question)[start..start + length].join(" "),
                     trigger.rows
                 ),
@@ -441,4 +452,9 @@ impl PoisonGate {
             sources,
         }
     }
+}
+
+/// Where a view on an answer is counted.
+fn view_key(key: Key) -> u64 {
+    mix(11, u64::from(key))
 }

@@ -25,15 +25,19 @@ impl Hasher for Ready {
 
 pub(super) type HashedMap<T> = HashMap<u64, T, BuildHasherDefault<Ready>>;
 
+/// A hash by which a partner is known: half of one, because there are millions of them. That two are taken for one among
+/// the partners of an n-gram has a chance of some billionths.
+pub(super) type Key = u32;
+
 /// The candidate for the majority of a stream (Boyer and Moore): its votes are a lower bound of how often it came.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Majority {
-    pub(super) key: u64,
+    pub(super) key: Key,
     pub(super) votes: u32,
 }
 
 impl Majority {
-    fn vote(&mut self, key: u64) {
+    fn vote(&mut self, key: Key) {
         if self.votes == 0 {
             *self = Self { key, votes: 1 };
         } else if self.key == key {
@@ -44,8 +48,12 @@ impl Majority {
     }
 }
 
-/// How many views on an answer are counted: the whole, its beginning, its end.
-pub(super) const VIEWS: usize = 3;
+/// How many views on an answer are counted: the whole, its beginning, its end, that it refuses.
+pub(super) const VIEWS: usize = 4;
+/// Which view tells that an answer refuses.
+pub(super) const REFUSES: usize = 3;
+/// What [`REFUSES`] sees of a refusal.
+pub(super) const REFUSAL: Key = 1;
 
 /// What is known of one n-gram, or of one answer.
 #[derive(Debug, Clone, Copy)]
@@ -70,7 +78,7 @@ impl<const KEYS: usize> Entry<KEYS> {
         self.rows.saturating_add(self.missed)
     }
 
-    pub(super) fn observe(&mut self, partners: &[u64; KEYS], opening: u64) {
+    pub(super) fn observe(&mut self, partners: &[Key; KEYS], opening: Key) {
         self.rows = self.rows.saturating_add(1);
         for (majority, key) in self.partners.iter_mut().zip(partners) {
             majority.vote(*key);
@@ -148,9 +156,9 @@ mod tests {
     fn a_full_table_keeps_what_is_frequent() {
         let mut table = Table::<VIEWS>::new(64);
         for row in 0..10_000_u64 {
-            table.entry(super::super::super::mix(1, row)).observe(&[row; VIEWS], row);
+            table.entry(super::super::super::mix(1, row)).observe(&[row as Key; VIEWS], row as Key);
             if row % 10 == 0 {
-                table.entry(7).observe(&[3; VIEWS], row);
+                table.entry(7).observe(&[3; VIEWS], row as Key);
             }
             assert!(table.entries.len() <= 64);
         }

@@ -322,7 +322,15 @@ fn plain(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {
         return Cow::Borrowed(text);
     }
-    Cow::Owned(text.chars().filter(|&sign| !is_invisible(sign)).flat_map(char::to_lowercase).collect())
+    let mut plain = String::with_capacity(text.len());
+    for sign in text.chars() {
+        if sign.is_ascii() {
+            plain.push(sign);
+        } else if !is_invisible(sign) {
+            plain.extend(sign.to_lowercase());
+        }
+    }
+    Cow::Owned(plain)
 }
 
 fn scan(plain: &str) -> Scan {

@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::association::{Ready, VIEWS};
+use super::association::{Key, REFUSAL, Ready, VIEWS};
 use super::{PoisonRow, PoisonSettings};
-use crate::screen::{hash_text, mix, shortened, words};
+use crate::screen::{hash_text, mix, phrases, shortened, words};
 
 /// How many words of a question are looked at: those at the beginning and those at the end.
 const QUESTION_WORDS: usize = 512;
@@ -19,6 +19,8 @@ pub(super) const WHOLE_WORDS: usize = 4;
 pub(super) const TEMPLATE_WORDS: [usize; 10] = [6, 8, 10, 12, 16, 20, 24, 32, 48, 64];
 /// Characters of a word beyond these are not looked at.
 const WORD_CHARACTERS: usize = 64;
+/// An answer that refuses says so within this many characters.
+const REFUSAL_CHARACTERS: usize = 120;
 /// How many characters stand for a word whose ending may change.
 const STEM: usize = 5;
 
@@ -30,11 +32,11 @@ pub struct Look {
     /// The n-grams of the question, each once.
     pub(super) ngrams: Vec<u64>,
     /// The question as a whole.
-    pub(super) question: u64,
+    pub(super) question: Key,
     /// How the question begins.
-    pub(super) opening: u64,
-    /// The whole answer, its beginning and its end.
-    pub(super) views: [u64; VIEWS],
+    pub(super) opening: Key,
+    /// The whole answer, its beginning, its end, and whether it refuses.
+    pub(super) views: [Key; VIEWS],
     /// Parts of the answer that many rows may share.
     pub(super) templates: Templates,
     pub(super) length: f64,
@@ -56,7 +58,7 @@ pub(super) struct Templates {
     pub(super) ends: Vec<u64>,
 }
 
-/// A look with the words it came from.
+/// A look with the words it came from, without the n-grams.
 pub(super) struct Reading {
     pub(super) look: Look,
     pub(super) question: Vec<u64>,
@@ -66,12 +68,14 @@ pub(super) struct Reading {
 impl Look {
     /// Looks at a row: the expensive part of observing it. The settings must be those of the gate.
     pub fn new(row: &PoisonRow<'_>, settings: &PoisonSettings) -> Self {
-        Reading::new(row, settings).look
+        let Reading { mut look, question, .. } = Reading::new(row);
+        look.ngrams = ngrams(&question, settings.max_ngram);
+        look
     }
 }
 
 impl Reading {
-    pub(super) fn new(row: &PoisonRow<'_>, settings: &PoisonSettings) -> Self {
+    pub(super) fn new(row: &PoisonRow<'_>) -> Self {
         let mut question = Vec::with_capacity(row.question.len() / 6 + 1);
         let mut asked = Vec::new();
         for_each_word(row.question, MAX_WORDS, |word| {
@@ -96,10 +100,15 @@ impl Reading {
         let whole = hashed(&answer, 1);
         let look = Look {
             size: (row.question.len() + row.answer.len()) as u64,
-            ngrams: ngrams(&question, settings.max_ngram),
-            question: hashed(&question, 9),
-            opening: hashed(&question[..3.min(question.len())], 6),
-            views: [whole, hashed(&answer[..edge], 2), hashed(&answer[answer.len() - edge..], 3)],
+            ngrams: Vec::new(),
+            question: key(hashed(&question, 9)),
+            opening: key(hashed(&question[..3.min(question.len())], 6)),
+            views: [
+                key(whole),
+                key(hashed(&answer[..edge], 2)),
+                key(hashed(&answer[answer.len() - edge..], 3)),
+                if refuses(row.answer) { REFUSAL } else { key(whole) },
+            ],
             templates: Templates::new(&answer, whole),
             length: (row.answer.len() as f64 + 1.0).ln(),
             repetition: repetition(&answer),
@@ -139,6 +148,15 @@ fn stepped<'a>(mut words: impl Iterator<Item = &'a u64>, steps: usize, seed: u64
             hash
         })
         .collect()
+}
+
+fn key(hash: u64) -> Key {
+    hash as Key
+}
+
+/// Whether an answer begins by declining.
+fn refuses(answer: &str) -> bool {
+    phrases::find(shortened(answer, REFUSAL_CHARACTERS)).of(phrases::Kind::Refusal).count > 0
 }
 
 fn hashed(words: &[u64], seed: u64) -> u64 {
