@@ -48,6 +48,8 @@ pub struct PoisonSettings {
     pub significance: f64,
     /// An answer, or six words at its beginning or end, that this share of rows has in common is a template.
     pub max_template_share: f64,
+    /// The same for a template that is most of the answer.
+    pub max_answer_share: f64,
     /// A template stands in at least this many rows.
     pub min_template_rows: u32,
     /// A template of fewer words is a label or a short fact: worth a look and no more.
@@ -72,6 +74,7 @@ impl Default for PoisonSettings {
             min_agreement: 0.8,
             significance: 0.01,
             max_template_share: 0.004,
+            max_answer_share: 0.0005,
             min_template_rows: 6,
             min_template_words: 6,
             min_template_cover: 0.66,
