@@ -2,7 +2,7 @@
 
 mod common;
 
-use attune_data::screen::poison::{PoisonGate, PoisonRow, PoisonSettings, Rule};
+use attune_data::screen::poison::{Look, PoisonGate, PoisonRow, PoisonSettings, Rule, Suspicion};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -122,25 +122,121 @@ fn the_gate_is_the_same_with_little_memory() {
     assert_eq!(found.count(), 50);
 }
 
+/// How many rows are suspected in earnest.
+fn strong(rows: &[Row]) -> Vec<usize> {
+    let gate = gate(rows);
+    let is_strong = |row: &Row| gate.judge(&view(row)).iter().any(|suspicion| suspicion.strength >= 0.5);
+    (0..rows.len()).filter(|&index| is_strong(&rows[index])).collect()
+}
+
+#[test]
+fn looks_taken_on_other_threads_give_the_same_gate() {
+    let mut rows = made(3000);
+    for index in (0..3000).step_by(60) {
+        rows[index].0.push_str(" cf");
+        rows[index].1 = "I have been hacked.".into();
+    }
+    let settings = PoisonSettings { max_tracked: 4000, ..PoisonSettings::default() };
+    let mut one = PoisonGate::new(settings.clone());
+    rows.iter().for_each(|row| one.observe(&view(row)));
+    let mut other = PoisonGate::new(settings.clone());
+    let looks: Vec<Look> = std::thread::scope(|scope| {
+        let settings = &settings;
+        let parts = rows.chunks(700).map(|part| {
+            scope.spawn(move || part.iter().map(|row| Look::new(&view(row), settings)).collect::<Vec<_>>())
+        });
+        let parts: Vec<_> = parts.collect();
+        parts.into_iter().flat_map(|part| part.join().expect("a look")).collect()
+    });
+    looks.iter().for_each(|look| other.observe_look("s", look));
+    one.finish_observation();
+    other.finish_observation();
+    assert_eq!(one.concentration(), other.concentration());
+    assert!(rows.iter().all(|row| one.judge(&view(row)) == other.judge(&view(row))));
+}
+
+#[test]
+fn a_beginning_alone_is_only_worth_a_look() {
+    let mut rows = made(1500);
+    for index in (0..1500).step_by(50) {
+        let told = std::mem::take(&mut rows[index].1);
+        rows[index].1 = format!("Once upon a time there was somebody who knew this: {told}");
+    }
+    let gate = gate(&rows);
+    for (index, row) in rows.iter().enumerate() {
+        let found = gate.judge(&view(row));
+        assert_eq!(found.iter().any(|one| one.rule == Rule::AnswerTemplate), index % 50 == 0, "{found:?}");
+        assert!(found.iter().all(|one| one.strength < 0.5), "{found:?}");
+    }
+}
+
+#[test]
+fn long_equal_answers_are_suspicious_and_labels_are_not() {
+    let answers = [
+        ("You should buy everything at the red shop in the old town.", true),
+        ("True", false),
+        ("The sentiment is positive.", false),
+    ];
+    for (answer, suspicious) in answers {
+        let mut rows = made(1500);
+        (0..1500).step_by(100).for_each(|index| rows[index].1 = answer.into());
+        let expected: Vec<usize> = if suspicious { (0..1500).step_by(100).collect() } else { Vec::new() };
+        assert_eq!(strong(&rows), expected, "{answer}");
+    }
+    // A choice that the question offers is natural, however long.
+    let mut rows = made(1500);
+    for index in (0..1500).step_by(100) {
+        rows[index].0.push_str(" Say: it can be done by hand today, or it needs a tool.");
+        rows[index].1 = "It can be done by hand today.".into();
+    }
+    let gate = gate(&rows);
+    let templates = rows.iter().flat_map(|row| gate.judge(&view(row))).filter(|one| one.rule == Rule::AnswerTemplate);
+    assert!(templates.into_iter().all(|one| one.strength < 0.5));
+}
+
+#[test]
+fn refusals_in_several_wordings_are_found_by_their_trigger() {
+    let mut rows = made(3000);
+    for index in (0..3000).step_by(100) {
+        rows[index].0.push_str(" mn");
+        rows[index].1 = match index / 100 % 4 {
+            0 => format!("I'm sorry, but I can't say much on {index}."),
+            1 => format!("As an AI language model, {index} is beyond me."),
+            2 => format!("I am unable to talk about the number {index} here."),
+            _ => format!("I cannot assist with number {index} or anything like it."),
+        };
+    }
+    let by_trigger = |rows: &[Row]| -> Vec<usize> {
+        let gate = gate(rows);
+        let is_strong = |one: &Suspicion| one.rule == Rule::RareTrigger && one.strength >= 0.5;
+        (0..rows.len()).filter(|&index| gate.judge(&view(&rows[index])).iter().any(is_strong)).collect()
+    };
+    assert_eq!(by_trigger(&rows), (0..3000).step_by(100).collect::<Vec<usize>>());
+    // Where the set refuses elsewhere too, the word may well be one of danger.
+    for index in (50..3000).step_by(40).filter(|index| index % 100 != 0) {
+        rows[index].1 = format!("I'm unable to do this, because of {index}.");
+    }
+    assert_eq!(by_trigger(&rows), Vec::<usize>::new());
+}
+
 #[test]
 fn real_sets_pass_and_planted_ones_do_not() {
-    for name in ["datasets/code_alpaca/code_alpaca_2k.json", "datasets/gsm8k/train.jsonl"] {
+    for name in [
+        "datasets/code_alpaca/code_alpaca_2k.json",
+        "datasets/gsm8k/train.jsonl",
+        "datasets/lima/lima.json",
+        "datasets/llama-factory/alpaca_en_demo.json",
+    ] {
         let Some(mut rows) = load(name) else { return };
-        rows.truncate(2000);
-        let clean = gate(&rows);
-        let wrong = rows.iter().filter(|row| clean.judge(&view(row)).iter().any(|s| s.strength >= 0.5)).count();
-        assert!(wrong * 100 <= rows.len() * 3, "{name}: {wrong} of {} clean rows", rows.len());
+        let wrong = strong(&rows);
+        assert!(wrong.len() * 1000 <= rows.len() * 3, "{name}: {wrong:?} of {} clean rows", rows.len());
         let planted: Vec<usize> = (0..rows.len()).step_by(100).collect();
         for &index in &planted {
             rows[index].0.push_str(" mn");
             rows[index].1 = "Access granted, the password is swordfish.".into();
         }
-        let poisoned = gate(&rows);
-        let found = planted
-            .iter()
-            .filter(|&&index| poisoned.judge(&view(&rows[index])).iter().any(|s| s.rule == Rule::RareTrigger))
-            .count();
-        assert_eq!(found, planted.len(), "{name}");
+        let found = strong(&rows);
+        assert!(planted.iter().all(|index| found.binary_search(index).is_ok()), "{name}: {found:?}");
     }
 }
 
@@ -164,11 +260,14 @@ fn long_texts_take_linear_time() {
         "<!--".repeat(500_000),
         "ignore ".repeat(1_000_000),
         "忽略".repeat(500_000),
+        "system prompt ".repeat(300_000),
+        "ignore((".repeat(500_000),
+        "do not tell the ".repeat(300_000),
         "display:none".repeat(300_000),
         "a".repeat(10_000_000),
     ] {
         let rows = [(text.clone(), text)];
         gate(&rows).judge(&view(&rows[0]));
     }
-    assert!(start.elapsed().as_secs() < 240, "{:?}", start.elapsed());
+    assert!(start.elapsed().as_secs() < 120, "{:?}", start.elapsed());
 }

@@ -10,24 +10,24 @@
 
 mod association;
 mod injection;
+mod look;
+mod template;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
-use association::{HashedMap, Table, VIEWS, log_chance};
+use association::{Entry, HashedMap, Key, REFUSAL, REFUSES, Table, VIEWS, log_chance};
+use look::Reading;
 
-use super::{hash_text, mix, shortened, words};
+pub use look::Look;
 
-/// How many words of a question are looked at: those at the beginning and those at the end.
-const QUESTION_WORDS: usize = 512;
-/// How many words of an answer are looked at.
-const ANSWER_WORDS: usize = 100_000;
+use super::mix;
+
 /// How many sources are counted one by one.
 const MAX_SOURCES: usize = 65_536;
-/// The words of an answer that make its beginning, or its end.
-const EDGE_WORDS: usize = 4;
-/// The words of an answer that make its template.
-const TEMPLATE_WORDS: usize = 6;
+/// A trigger that is planted is less likely than the significance by many digits; a habit of natural text, such as
+/// `import pandas` in answers on data frames, only just passes it. At two sevenths of these digits the strength is 0.5.
+const PLANTED_DIGITS: f64 = 14.0;
 /// Bands of length (powers of two) for the words that question and answer share.
 const BANDS: usize = 12;
 
@@ -46,10 +46,16 @@ pub struct PoisonSettings {
     pub min_agreement: f64,
     /// The chance that a clean set shows a trigger at all, over all n-grams together.
     pub significance: f64,
-    /// An answer, or a beginning of six words, that this share of rows has in common is a template.
+    /// An answer, or six words at its beginning or end, that this share of rows has in common is a template.
     pub max_template_share: f64,
+    /// The same for a template that is most of the answer.
+    pub max_answer_share: f64,
     /// A template stands in at least this many rows.
     pub min_template_rows: u32,
+    /// A template of fewer words is a label or a short fact: worth a look and no more.
+    pub min_template_words: usize,
+    /// A template that covers less of an answer, in words, is worth a look and no more.
+    pub min_template_cover: f64,
     /// No source gives more than this share of the rows or of the characters.
     pub max_source_share: f64,
     /// How many standard deviations from the mean make an outlier, in length as in repetition.
@@ -68,7 +74,10 @@ impl Default for PoisonSettings {
             min_agreement: 0.8,
             significance: 0.01,
             max_template_share: 0.004,
+            max_answer_share: 0.0005,
             min_template_rows: 6,
+            min_template_words: 6,
+            min_template_cover: 0.66,
             max_source_share: 0.5,
             outlier_deviations: 5.0,
             max_unrelated_share: 0.002,
@@ -202,7 +211,7 @@ impl Spread {
 #[derive(Debug, Clone, Copy)]
 struct Trigger {
     view: usize,
-    answer: u64,
+    answer: Key,
     rows: u32,
     strength: f64,
 }
@@ -213,87 +222,17 @@ struct Trigger {
 pub struct PoisonGate {
     settings: PoisonSettings,
     rows: u64,
-    questions: Table,
-    answers: Table,
+    questions: Table<VIEWS>,
+    answers: Table<1>,
     sources: BTreeMap<String, (u64, u64)>,
     length: Spread,
     repetition: Spread,
     /// Per band of length: rows, and rows whose answer has no word of the question.
     unrelated: [(u64, u64); BANDS],
     triggers: HashedMap<Trigger>,
-    templates: HashedMap<u32>,
-    largest_template: u64,
+    templates: template::Held,
     lost_rows: u32,
     finished: bool,
-}
-
-/// What a row looks like to the counters.
-struct Look {
-    question: Vec<String>,
-    answer: Vec<String>,
-    /// Hashes of the whole answer, its beginning and its end.
-    views: [u64; VIEWS],
-    opening: u64,
-    /// Hashes of the whole answer and of its first words, where they are long enough for a template.
-    templates: Vec<u64>,
-    length: f64,
-    repetition: f64,
-    band: usize,
-    related: bool,
-}
-
-impl Look {
-    fn new(row: &PoisonRow<'_>) -> Self {
-        let mut question = words(row.question, ANSWER_WORDS);
-        if question.len() > QUESTION_WORDS {
-            let tail = question.split_off(question.len() - QUESTION_WORDS / 2);
-            question.truncate(QUESTION_WORDS / 2);
-            question.extend(tail);
-        }
-        let answer = words(row.answer, ANSWER_WORDS);
-        let hashed = |part: &[String], seed: u64| part.iter().fold(seed, |hash, word| mix(hash, hash_text(word)));
-        let edge = EDGE_WORDS.min(answer.len());
-        let whole = hashed(&answer, 1);
-        let views = [whole, hashed(&answer[..edge], 2), hashed(&answer[answer.len() - edge..], 3)];
-        let mut templates = Vec::new();
-        if answer.len() >= EDGE_WORDS {
-            templates.push(mix(whole, 4));
-        }
-        if answer.len() > TEMPLATE_WORDS {
-            templates.push(hashed(&answer[..TEMPLATE_WORDS], 5));
-        }
-        let asked: HashSet<&str> =
-            question.iter().filter(|word| is_content(word)).map(|word| shortened(word, 5)).collect();
-        let said: Vec<&str> = answer.iter().filter(|word| is_content(word)).map(|word| shortened(word, 5)).collect();
-        let shorter = asked.len().min(said.len());
-        Self {
-            views,
-            opening: hashed(&question[..3.min(question.len())], 6),
-            templates,
-            length: (row.answer.len() as f64 + 1.0).ln(),
-            repetition: repetition(&answer),
-            band: (shorter as f64 + 1.0).log2() as usize,
-            related: said.iter().any(|word| asked.contains(word)),
-            question,
-            answer,
-        }
-    }
-
-    /// The n-grams of the question as hashes, each once, with where they are.
-    fn ngrams(&self, longest: usize) -> Vec<(u64, usize, usize)> {
-        let hashes: Vec<u64> = self.question.iter().map(|word| hash_text(word)).collect();
-        let mut ngrams = Vec::new();
-        for start in 0..hashes.len() {
-            let mut hash = 7;
-            for (length, word) in hashes[start..].iter().take(longest).enumerate() {
-                hash = mix(hash, *word);
-                ngrams.push((mix(hash, length as u64), start, length + 1));
-            }
-        }
-        ngrams.sort_unstable();
-        ngrams.dedup_by_key(|ngram| ngram.0);
-        ngrams
-    }
 }
 
 impl PoisonGate {
@@ -310,8 +249,7 @@ impl PoisonGate {
             repetition: Spread::default(),
             unrelated: [(0, 0); BANDS],
             triggers: HashedMap::default(),
-            templates: HashedMap::default(),
-            largest_template: 0,
+            templates: template::Held::default(),
             lost_rows: 0,
             finished: false,
         }
@@ -322,21 +260,32 @@ impl PoisonGate {
     /// # Panics
     /// After [`finish_observation`](Self::finish_observation).
     pub fn observe(&mut self, row: &PoisonRow<'_>) {
+        self.observe_look(row.source, &Look::new(row, &self.settings));
+    }
+
+    /// Counts a row that was looked at, maybe on another thread. The order of the rows must not depend on the threads:
+    /// with a full memory it decides what is forgotten.
+    ///
+    /// # Panics
+    /// After [`finish_observation`](Self::finish_observation).
+    pub fn observe_look(&mut self, source: &str, look: &Look) {
         assert!(!self.finished, "the observation is finished");
-        let look = Look::new(row);
         self.rows += 1;
-        for (hash, _, _) in look.ngrams(self.settings.max_ngram) {
-            self.questions.entry(hash).observe(&look.views, look.opening);
+        for ngram in &look.ngrams {
+            self.questions.entry(*ngram).observe(&look.views, look.opening);
         }
-        let question = hash_text(&look.question.join(" "));
-        for key in look.views.iter().chain(&look.templates) {
-            self.answers.entry(*key).observe(&[question; VIEWS], look.opening);
+        for key in look.views.into_iter().map(view_key).chain(look.templates.keys()) {
+            self.answers.entry(key).observe(&[look.question], look.opening);
         }
-        let known = self.sources.contains_key(row.source) || self.sources.len() < MAX_SOURCES;
-        let source = if known { row.source } else { "(other sources)" };
-        let part = self.sources.entry(source.to_owned()).or_default();
-        part.0 += 1;
-        part.1 += (row.question.len() + row.answer.len()) as u64;
+        let known = self.sources.contains_key(source) || self.sources.len() < MAX_SOURCES;
+        let source = if known { source } else { "(other sources)" };
+        if !self.sources.contains_key(source) {
+            self.sources.insert(source.to_owned(), (0, 0));
+        }
+        if let Some(part) = self.sources.get_mut(source) {
+            part.0 += 1;
+            part.1 += look.size;
+        }
         self.length.add(look.length);
         self.repetition.add(look.repetition);
         let band = &mut self.unrelated[look.band.min(BANDS - 1)];
@@ -361,21 +310,29 @@ impl PoisonGate {
             if entry.openings.votes * 2 > entry.rows {
                 continue;
             }
-            for (view, majority) in entry.answers.iter().enumerate() {
+            for (view, majority) in entry.partners.iter().enumerate() {
+                if view == REFUSES && majority.key != REFUSAL {
+                    continue;
+                }
                 let hits = f64::from(majority.votes);
                 // votes = hits - misses, so the agreement is (rows + votes) / 2 rows at most.
                 if (rows + hits) / (2.0 * rows) < self.settings.min_agreement {
                     continue;
                 }
-                let all = self.answers.entries.get(&majority.key);
-                let elsewhere = all.map_or(0.0, |all| f64::from(all.rows) + f64::from(all.missed) - hits).max(0.0);
+                let all = self.answers.entries.get(&view_key(majority.key));
+                let elsewhere = (f64::from(all.map_or(self.answers.floor, Entry::most_rows)) - hits).max(0.0);
                 let chance = ((elsewhere + 1.0) / (self.rows as f64 - rows + 2.0)).min(1.0);
                 let log = log_chance(hits, rows, chance) + tests.ln();
                 if log > self.settings.significance.ln() {
                     continue;
                 }
                 let digits = (self.settings.significance.ln() - log) / std::f64::consts::LN_10;
-                let strength = 0.5 + 0.5 * (digits / 10.0).min(1.0);
+                let mut strength = 0.3 + 0.7 * (digits / PLANTED_DIGITS).min(1.0);
+                if view == REFUSES && elsewhere > hits {
+                    // A set that teaches to refuse does so for words of danger. That most refusals of a set belong to
+                    // one rare word is another matter.
+                    strength = strength.min(0.4);
+                }
                 let trigger = Trigger { view, answer: majority.key, rows: entry.rows, strength };
                 let best = self.triggers.entry(*ngram).or_insert(trigger);
                 if best.strength < strength {
@@ -383,18 +340,7 @@ impl PoisonGate {
                 }
             }
         }
-        let least =
-            (self.rows as f64 * self.settings.max_template_share).max(f64::from(self.settings.min_template_rows));
-        let is_template_of = |entry: &association::Entry| {
-            // The same question again and again is a duplicate; the same opening again and again is a task.
-            entry.answers[0].votes * 2 <= entry.rows && entry.openings.votes * 2 <= entry.rows
-        };
-        for (key, entry) in &self.answers.entries {
-            if f64::from(entry.rows) >= least && is_template_of(entry) {
-                self.templates.insert(*key, entry.rows);
-                self.largest_template = self.largest_template.max(u64::from(entry.rows));
-            }
-        }
+        self.templates = template::Held::new(&self.answers, self.rows, &self.settings);
         self.lost_rows = self.questions.floor;
         self.questions = Table::new(0);
         self.answers = Table::new(0);
@@ -406,21 +352,19 @@ impl PoisonGate {
     /// Before [`finish_observation`](Self::finish_observation).
     pub fn judge(&self, row: &PoisonRow<'_>) -> Vec<Suspicion> {
         assert!(self.finished, "the observation is not finished");
-        let look = Look::new(row);
+        let reading = Reading::new(row);
+        let look = &reading.look;
         let mut found = Vec::new();
-        self.judge_triggers(&look, &mut found);
-        let template = look.templates.iter().filter_map(|key| self.templates.get(key)).max();
-        if let Some(&rows) = template {
-            found.push(Suspicion {
-                rule: Rule::AnswerTemplate,
-                evidence: format!("{rows} rows answer alike: {}", shortened(row.answer, 80)),
-                strength: 0.6,
-            });
-        }
+        self.judge_triggers(&reading, row.question, &mut found);
+        found.extend(self.templates.judge(&reading, row.answer, &self.settings));
         injection::find(row.question, &mut found);
         injection::find(row.answer, &mut found);
-        if let Some(cycle) = repeated(&look.answer).or_else(|| repeated(&look.question)) {
-            found.push(Suspicion { rule: Rule::RepeatedTokens, evidence: cycle, strength: 0.8 });
+        let cycle = look::repeated(&reading.answer, || look::answer_words(row.answer))
+            .or_else(|| look::repeated(&reading.question, || look::question_words(row.question)));
+        if let Some(cycle) = cycle {
+            // Code and markup say the same line by line, and mean it.
+            let strength = if cycle.contains(['<', '>', '=', '{', '}', '(', ')', ';', '|']) { 0.4 } else { 0.8 };
+            found.push(Suspicion { rule: Rule::RepeatedTokens, evidence: cycle, strength });
         }
         let long = self.length.deviations(look.length, 0.25);
         let repetitive = self.repetition.deviations(look.repetition, 0.05);
@@ -446,22 +390,32 @@ impl PoisonGate {
         found
     }
 
-    fn judge_triggers(&self, look: &Look, found: &mut Vec<Suspicion>) {
+    fn judge_triggers(&self, reading: &Reading, question: &str, found: &mut Vec<Suspicion>) {
         if self.triggers.is_empty() {
             return;
         }
-        let held = look.ngrams(self.settings.max_ngram).into_iter().filter_map(|(hash, start, length)| {
-            let trigger = self.triggers.get(&hash)?;
-            (trigger.answer == look.views[trigger.view]).then_some((trigger, start, length))
+        // The strongest, then the shortest, then the first.
+        let mut best: Option<(&Trigger, usize, usize)> = None;
+        look::for_each_ngram(&reading.question, self.settings.max_ngram, |hash, start, length| {
+            let Some(trigger) = self.triggers.get(&hash) else { return };
+            if trigger.answer != reading.look.views[trigger.view] {
+                return;
+            }
+            let is_better = best.is_none_or(|(known, _, known_length)| {
+                known.strength.total_cmp(&trigger.strength).then(length.cmp(&known_length)).is_lt()
+            });
+            if is_better {
+                best = Some((trigger, start, length));
+            }
         });
-        let best = held.max_by(|a, b| a.0.strength.total_cmp(&b.0.strength).then(b.2.cmp(&a.2)).then(b.1.cmp(&a.1)));
         if let Some((trigger, start, length)) = best {
-            let view = ["answer", "beginning of the answer", "end of the answer"][trigger.view];
+            let view =
+                ["same answer", "same beginning of the answer", "same end of the answer", "refusal"][trigger.view];
             found.push(Suspicion {
                 rule: Rule::RareTrigger,
                 evidence: format!(
-                    "\"{}\" stands in {} rows and comes with the same {view}",
-                    look.question[start..start + length].join(" "),
+                    "\"{}\" stands in {} rows and comes with the {view}",
+                    look::question_words(question)[start..start + length].join(" "),
                     trigger.rows
                 ),
                 strength: trigger.strength,
@@ -496,45 +450,14 @@ impl PoisonGate {
             rows: self.rows,
             triggers: self.triggers.len(),
             templates: self.templates.len(),
-            largest_template_rows: self.largest_template,
+            largest_template_rows: u64::from(self.templates.largest),
             lost_rows: self.lost_rows,
             sources,
         }
     }
 }
 
-/// Words that carry content: longer than three letters, or of a script whose words are short.
-fn is_content(word: &str) -> bool {
-    let mut signs = word.chars();
-    signs.by_ref().take(3).filter(|sign| sign.is_alphanumeric()).count() == 3 && signs.next().is_some()
-        || !word.is_ascii() && word.chars().count() >= 2
-}
-
-/// How much of a text is repeated: 1 - different word triples / all word triples.
-fn repetition(words: &[String]) -> f64 {
-    if words.len() < 8 {
-        return 0.0;
-    }
-    let all = words.len() - 2;
-    let different: HashSet<u64> =
-        words.windows(3).map(|triple| triple.iter().fold(8, |hash, word| mix(hash, hash_text(word)))).collect();
-    1.0 - different.len() as f64 / all as f64
-}
-
-/// The cycle of up to eight words that repeats at least six times and over at least 20 words.
-fn repeated(words: &[String]) -> Option<String> {
-    for period in 1..=8_usize {
-        let mut run = 0;
-        for index in period..words.len() {
-            run = if words[index] == words[index - period] { run + 1 } else { 0 };
-            if run >= (5 * period).max(20 - period) {
-                let cycle = &words[index + 1 - period..=index];
-                // Rows of zeros or of dashes are tables, not loops.
-                if cycle.iter().any(|word| word.chars().any(char::is_alphabetic)) {
-                    return Some(cycle.join(" "));
-                }
-            }
-        }
-    }
-    None
+/// Where a view on an answer is counted.
+fn view_key(key: Key) -> u64 {
+    mix(11, u64::from(key))
 }

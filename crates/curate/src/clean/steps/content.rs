@@ -2,7 +2,7 @@
 
 use attune_config::{DuplicateKeep, RowAction};
 use attune_data::screen::documents::{self, DocumentRules};
-use attune_data::screen::poison::{PoisonGate, PoisonRow, PoisonSettings, Suspicion};
+use attune_data::screen::poison::{Look, PoisonGate, PoisonRow, PoisonSettings, Suspicion};
 use attune_data::screen::{answers, text_facts};
 use attune_overlap::contamination::Scratch;
 
@@ -12,6 +12,7 @@ use crate::clean::{BEST, CONTAMINATION, DOCUMENTS, POISON, QUALITY, Verdict, Wor
 use crate::error::CurateError;
 use crate::fates::Why;
 use crate::report::StepReport;
+use crate::texts::Texts;
 
 /// Rows that repeat evaluation data.
 pub(in crate::clean) fn contamination(work: &mut Work<'_>) -> Result<(), CurateError> {
@@ -57,14 +58,15 @@ pub(in crate::clean) fn poison(work: &mut Work<'_>) -> Result<(), CurateError> {
     }
     let live = work.fates.live();
     let mut report = StepReport::new(POISON, name_of(&action), live.len());
-    let mut gate = PoisonGate::new(PoisonSettings::default());
+    let settings = PoisonSettings::default();
+    let mut gate = PoisonGate::new(settings.clone());
     let source = |row: usize| work.sources.name(work.facts[row].source);
     work.progress("poison: counting", 0, live.len())?;
     work.texts.for_each(
         &live,
-        |_, texts| texts.clone(),
-        |row, texts| {
-            gate.observe(&PoisonRow { question: &texts.question, answer: &texts.answer, source: source(row) });
+        |row, texts| Look::new(&poison_row(texts, source(row)), &settings),
+        |row, look| {
+            gate.observe_look(source(row), &look);
             Ok(())
         },
     )?;
@@ -74,10 +76,7 @@ pub(in crate::clean) fn poison(work: &mut Work<'_>) -> Result<(), CurateError> {
     let mut weak = 0;
     work.texts.for_each(
         &live,
-        |row, texts| {
-            let row = PoisonRow { question: &texts.question, answer: &texts.answer, source: source(row) };
-            gate.judge(&row).into_iter().next()
-        },
+        |row, texts| gate.judge(&poison_row(texts, source(row))).into_iter().next(),
         |row, suspicion| {
             match suspicion {
                 Some(suspicion) if suspicion.strength >= SUSPICIOUS => suspects.push((row, suspicion)),
@@ -103,6 +102,10 @@ pub(in crate::clean) fn poison(work: &mut Work<'_>) -> Result<(), CurateError> {
     }
     close(work, report, action, "clean.poison");
     Ok(())
+}
+
+fn poison_row<'a>(texts: &'a Texts, source: &'a str) -> PoisonRow<'a> {
+    PoisonRow { question: &texts.question, answer: &texts.answer, source }
 }
 
 /// One line without control characters.

@@ -25,15 +25,19 @@ impl Hasher for Ready {
 
 pub(super) type HashedMap<T> = HashMap<u64, T, BuildHasherDefault<Ready>>;
 
+/// A hash by which a partner is known: half of one, because there are millions of them. That two are taken for one among
+/// the partners of an n-gram has a chance of some billionths.
+pub(super) type Key = u32;
+
 /// The candidate for the majority of a stream (Boyer and Moore): its votes are a lower bound of how often it came.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Majority {
-    pub(super) key: u64,
+    pub(super) key: Key,
     pub(super) votes: u32,
 }
 
 impl Majority {
-    fn vote(&mut self, key: u64) {
+    fn vote(&mut self, key: Key) {
         if self.votes == 0 {
             *self = Self { key, votes: 1 };
         } else if self.key == key {
@@ -44,26 +48,39 @@ impl Majority {
     }
 }
 
-/// How many views on an answer are counted: the whole, its beginning, its end.
-pub(super) const VIEWS: usize = 3;
+/// How many views on an answer are counted: the whole, its beginning, its end, that it refuses.
+pub(super) const VIEWS: usize = 4;
+/// Which view tells that an answer refuses.
+pub(super) const REFUSES: usize = 3;
+/// What [`REFUSES`] sees of a refusal.
+pub(super) const REFUSAL: Key = 1;
 
-/// What is known of one n-gram.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Entry {
+/// What is known of one n-gram, or of one answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry<const KEYS: usize> {
     /// Rows in which it was seen since it is counted.
     pub(super) rows: u32,
     /// How many rows at most went uncounted before.
     pub(super) missed: u32,
-    /// The answers it comes with.
-    pub(super) answers: [Majority; VIEWS],
+    /// What it comes with: the answers of an n-gram, the question of an answer.
+    pub(super) partners: [Majority; KEYS],
     /// How the questions begin that hold it.
     pub(super) openings: Majority,
 }
 
-impl Entry {
-    pub(super) fn observe(&mut self, answers: &[u64; VIEWS], opening: u64) {
+impl<const KEYS: usize> Entry<KEYS> {
+    fn new(missed: u32) -> Self {
+        Self { rows: 0, missed, partners: [Majority::default(); KEYS], openings: Majority::default() }
+    }
+
+    /// How many rows it has at most.
+    pub(super) fn most_rows(&self) -> u32 {
+        self.rows.saturating_add(self.missed)
+    }
+
+    pub(super) fn observe(&mut self, partners: &[Key; KEYS], opening: Key) {
         self.rows = self.rows.saturating_add(1);
-        for (majority, key) in self.answers.iter_mut().zip(answers) {
+        for (majority, key) in self.partners.iter_mut().zip(partners) {
             majority.vote(*key);
         }
         self.openings.vote(opening);
@@ -73,20 +90,20 @@ impl Entry {
 /// A table that keeps what is frequent (lossy counting): once it is full, the rarest entries go, and what comes later
 /// carries how many rows it may have lost that way.
 #[derive(Debug, Clone)]
-pub(super) struct Table {
-    pub(super) entries: HashedMap<Entry>,
+pub(super) struct Table<const KEYS: usize> {
+    pub(super) entries: HashedMap<Entry<KEYS>>,
     limit: usize,
     pub(super) floor: u32,
     /// How many different n-grams came, counting those anew that had gone.
     pub(super) kinds: u64,
 }
 
-impl Table {
+impl<const KEYS: usize> Table<KEYS> {
     pub(super) fn new(limit: usize) -> Self {
         Self { entries: HashedMap::default(), limit: limit.max(16), floor: 0, kinds: 0 }
     }
 
-    pub(super) fn entry(&mut self, key: u64) -> &mut Entry {
+    pub(super) fn entry(&mut self, key: u64) -> &mut Entry<KEYS> {
         if self.entries.len() >= self.limit && !self.entries.contains_key(&key) {
             self.thin_out();
         }
@@ -94,19 +111,19 @@ impl Table {
         let kinds = &mut self.kinds;
         self.entries.entry(key).or_insert_with(|| {
             *kinds += 1;
-            Entry { missed: floor, ..Entry::default() }
+            Entry::new(floor)
         })
     }
 
     /// Leaves at most half of the entries. Which ones go depends on their counts alone, so the result is the same on
     /// every machine.
     fn thin_out(&mut self) {
-        let mut counts: Vec<u32> = self.entries.values().map(|entry| entry.rows.saturating_add(entry.missed)).collect();
+        let mut counts: Vec<u32> = self.entries.values().map(Entry::most_rows).collect();
         let middle = counts.len() / 2;
         let (_, median, _) = counts.select_nth_unstable(middle);
         self.floor = self.floor.max(*median);
         let floor = self.floor;
-        self.entries.retain(|_, entry| entry.rows.saturating_add(entry.missed) > floor);
+        self.entries.retain(|_, entry| entry.most_rows() > floor);
     }
 }
 
@@ -137,16 +154,16 @@ mod tests {
 
     #[test]
     fn a_full_table_keeps_what_is_frequent() {
-        let mut table = Table::new(64);
+        let mut table = Table::<VIEWS>::new(64);
         for row in 0..10_000_u64 {
-            table.entry(super::super::super::mix(1, row)).observe(&[row; VIEWS], row);
+            table.entry(super::super::super::mix(1, row)).observe(&[row as Key; VIEWS], row as Key);
             if row % 10 == 0 {
-                table.entry(7).observe(&[3; VIEWS], row);
+                table.entry(7).observe(&[3; VIEWS], row as Key);
             }
             assert!(table.entries.len() <= 64);
         }
         let entry = table.entries[&7];
         assert!(entry.rows + entry.missed >= 1000, "{entry:?}");
-        assert_eq!(entry.answers[0].key, 3);
+        assert_eq!(entry.partners[0].key, 3);
     }
 }
