@@ -72,10 +72,23 @@ pub(super) struct PeerClaim {
     pub(super) args: &'static [&'static str],
     /// The flag with which the example writes the texts of the comparison.
     pub(super) writes: Option<&'static str>,
-    pub(super) ours: &'static str,
+    /// The peer gets so many rows of it; it would take too long with all of them.
+    pub(super) rows: Option<usize>,
+    pub(super) ours: Ours,
     pub(super) theirs: &'static str,
     pub(super) unit: &'static str,
     pub(super) least_ratio: f64,
+}
+
+/// Where Attune's number comes from.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Ours {
+    /// The example's own measurement, of the texts that the peer has too.
+    Speed(&'static str),
+    /// What the example prints when it writes the texts.
+    Written(&'static str),
+    /// What it prints when it is given the texts by this flag.
+    Given(&'static str, &'static str),
 }
 
 /// The number at a pointer.
@@ -159,14 +172,15 @@ pub(super) const PEERS: &[PeerClaim] = &[
     PeerClaim {
         measure: "near-duplicates",
         name: "datatrove-minhash",
-        what: "near-duplicates, 200,000 rows, two threads, beside datatrove's MinHash on two processes",
+        what: "near-duplicates, the same 20,000 rows, two threads, beside datatrove's MinHash on two processes",
         script: "near_duplicates.py",
         requirements: "requirements-dedup.txt",
         args: &["{file}", "{work}"],
         writes: Some("--write"),
-        ours: "/speed/megabytes_per_second",
-        theirs: "/megabytes_per_second",
-        unit: "MB/s",
+        rows: Some(20_000),
+        ours: Ours::Given("--text", "/speed/rows_per_second"),
+        theirs: "/rows_per_second",
+        unit: "rows/s",
         least_ratio: 10.0,
     },
     PeerClaim {
@@ -177,20 +191,22 @@ pub(super) const PEERS: &[PeerClaim] = &[
         requirements: "requirements-pii.txt",
         args: &["{assets}/suites/presidio-research/synth_dataset_v2.json"],
         writes: None,
-        ours: "/speed/megabytes_per_second",
-        theirs: "/megabytes_per_second",
+        rows: None,
+        ours: Ours::Speed("/speed/megabytes_per_second"),
+        theirs: "/speed/megabytes_per_second",
         unit: "MB/s",
         least_ratio: 100.0,
     },
     PeerClaim {
         measure: "contamination",
         name: "datatrove-ngrams",
-        what: "evaluation data, beside datatrove's n-gram filter",
+        what: "evaluation data, the same documents, one thread each, beside datatrove's n-gram filter",
         script: "contamination.py",
         requirements: "requirements-contamination.txt",
         args: &["{assets}/suites/decon/evals/gsm8k_test.jsonl.gz", "{file}"],
         writes: Some("--documents="),
-        ours: "/speed/words and paraphrase, 1 threads/mb_per_second",
+        rows: None,
+        ours: Ours::Written("/mb_per_second"),
         theirs: "/mb_per_second",
         unit: "MB/s",
         least_ratio: 1.0,
