@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use super::time;
 use crate::peers;
-use claims::{CLAIMS, Claim, PEERS, PeerClaim, number};
+use claims::{CLAIMS, Claim, Ours, PEERS, PeerClaim, number};
 
 const USAGE: &str = "\
 usage: cargo xtask bench data [--assets DIR] [--only NAME,...] [--rounds N] [--no-peer] [--out DIR]";
@@ -150,14 +150,18 @@ fn run_peer(root: &Path, peer: &PeerClaim, measure: &Measure, options: &Options)
     }
     create_dir_all(&work)?;
     let file = work.join("texts.jsonl");
+    let mut ours = Vec::new();
     if let Some(flag) = peer.writes {
         let path = file.display().to_string();
         let args = if flag.ends_with('=') { vec![format!("{flag}{path}")] } else { vec![flag.to_owned(), path] };
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        example(root, measure, &options.assets, &args).or_else(|error| {
-            // Some examples print numbers of rows while they write, and all that counts here is the file.
-            if file.is_file() { Ok(Value::Null) } else { Err(error) }
-        })?;
+        let written = example(root, measure, &options.assets, &args)?;
+        if let Ours::Written(pointer) = peer.ours {
+            ours.extend(number(&written, pointer));
+        }
+    }
+    if let Some(rows) = peer.rows {
+        keep_rows(&file, rows)?;
     }
     let places = |text: &str| {
         text.replace("{assets}", &options.assets.display().to_string())
@@ -172,7 +176,32 @@ fn run_peer(root: &Path, peer: &PeerClaim, measure: &Measure, options: &Options)
     }
     let said = String::from_utf8_lossy(&output.stdout);
     let line = said.lines().rev().find(|line| line.starts_with('{')).unwrap_or(&said);
-    serde_json::from_str(line).or_else(|_| serde_json::from_str(&said)).context("the peer prints one JSON object")
+    let mut result: Value = serde_json::from_str(line)
+        .or_else(|_| serde_json::from_str(&said))
+        .context("the peer prints one JSON object")?;
+    for _ in 0..options.rounds {
+        match peer.ours {
+            Ours::Speed(_) => break,
+            Ours::Given(flag, pointer) => {
+                let given = example(root, measure, &options.assets, &[flag, &file.display().to_string()])?;
+                ours.extend(number(&given, pointer));
+            }
+            Ours::Written(_) if ours.len() >= options.rounds => break,
+            Ours::Written(pointer) => {
+                let flag = format!("{}{}", peer.writes.unwrap_or_default(), work.join("again.jsonl").display());
+                ours.extend(number(&example(root, measure, &options.assets, &[&flag])?, pointer));
+            }
+        }
+    }
+    result["attune"] = json!(ours);
+    Ok(result)
+}
+
+/// Leaves the first rows of a file.
+fn keep_rows(file: &Path, rows: usize) -> Result<()> {
+    let text = fs::read_to_string(file)?;
+    let kept: usize = text.split_inclusive('\n').take(rows).map(str::len).sum();
+    Ok(write_atomic(file, &text.as_bytes()[..kept])?)
 }
 
 fn median(mut values: Vec<f64>) -> Option<f64> {
@@ -205,8 +234,15 @@ fn table(measured: &Map<String, Value>, peers: &Map<String, Value>) -> (String, 
     text.push_str("\n| speed | Attune | peer | ratio | wanted | |\n|---|---:|---:|---:|---:|---|\n");
     for peer in PEERS.iter().filter(|peer| peers.contains_key(peer.name)) {
         let rounds = measured.get(peer.measure).and_then(Value::as_array);
-        let ours =
-            rounds.and_then(|rounds| median(rounds.iter().filter_map(|round| number(round, peer.ours)).collect()));
+        let ours = match peer.ours {
+            Ours::Speed(pointer) => {
+                rounds.and_then(|rounds| median(rounds.iter().filter_map(|round| number(round, pointer)).collect()))
+            }
+            Ours::Written(_) | Ours::Given(..) => {
+                let list = peers[peer.name]["attune"].as_array();
+                list.and_then(|list| median(list.iter().filter_map(Value::as_f64).collect()))
+            }
+        };
         let theirs = number(&peers[peer.name], peer.theirs);
         let row = match (ours, theirs) {
             (Some(ours), Some(theirs)) if theirs > 0.0 => {
@@ -243,7 +279,7 @@ mod tests {
         let round = |recall: f64| json!({ "recall": recall, "removed_below_threshold": 0, "speed": { "megabytes_per_second": 30 } });
         measured.insert("near-duplicates".into(), json!([round(1.0), round(0.5), round(1.0)]));
         let mut peers = Map::new();
-        peers.insert("datatrove-minhash".into(), json!({ "megabytes_per_second": 0.5 }));
+        peers.insert("datatrove-minhash".into(), json!({ "rows_per_second": 500.0, "attune": [30_000.0] }));
         let (text, holds) = table(&measured, &peers);
         assert!(holds && text.contains("60x"), "{text}");
         measured.insert("near-duplicates".into(), json!([round(0.5)]));
