@@ -31,6 +31,9 @@ pub use rarity::TokenCounter;
 /// How many layers are taken off: base64 in JSON in base64 is enough.
 const DEEPEST: usize = 2;
 
+/// How close a keyword is that sees the same as the one before it, where anything may stand in between.
+const NEAR: usize = 48;
+
 /// What to look for.
 #[derive(Clone, Default)]
 pub struct SecretOptions {
@@ -223,6 +226,9 @@ impl Scanner {
                     }
                     if let Some(found) = search.found[before..].last() {
                         ends[index] = found.span.end;
+                    } else if let Finder::Pattern(Pattern { gap: true, .. }) = &rule.finder {
+                        let near = &text.as_bytes()[at.end..(at.end + NEAR).min(text.len())];
+                        ends[index] = at.end + near.iter().position(|byte| *byte == b'\n').unwrap_or(near.len());
                     }
                 }
             }
@@ -239,6 +245,9 @@ fn confirm(search: &mut Search<'_>, pattern: &Pattern, keyword: &Range<usize>, i
     }
     let start = keyword.start.saturating_sub(pattern.before);
     let end = (keyword.start + pattern.after).min(bytes.len());
+    if !pattern.needs.is_empty() && !search.text[search.widen(keyword.start..end)].contains(pattern.needs) {
+        return;
+    }
     let Some(groups) = pattern
         .regex()
         .captures_iter(&bytes[start..end])
@@ -274,6 +283,8 @@ fn confirm(search: &mut Search<'_>, pattern: &Pattern, keyword: &Range<usize>, i
         None => Some(rule.confidence),
     };
     if let Some(confidence) = confidence {
+        // `{SSHA}` is a part of the form.
+        let computed = computed && rule.label != rule::label::PASSWORD_HASH;
         let most = match (computed, !lenient && placeholder::is_made_up(text)) {
             (true, _) => placeholder::COMPUTED,
             (_, true) => placeholder::MADE_UP,
@@ -285,7 +296,8 @@ fn confirm(search: &mut Search<'_>, pattern: &Pattern, keyword: &Range<usize>, i
 
 /// Whether the place is a secret's even where a variable stands in it: commands and resources.
 fn computes(rule: &Rule, pattern: &Pattern) -> bool {
-    rule.label == rule::label::PASSWORD || (rule.identifier && pattern.check.is_some())
+    matches!(rule.label, rule::label::PASSWORD | rule::label::PASSWORD_HASH)
+        || (rule.identifier && pattern.check.is_some())
 }
 
 /// Whether a match lies in the middle of base64, where any short mark comes up by chance.

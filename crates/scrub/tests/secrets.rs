@@ -185,6 +185,12 @@ fn ordinary_texts_and_code_have_none() {
         "def login(username: str, password: str = None) -> Token:",
         "primary_key = True, foreign_key='users.id', cache_key = 'user:profile:main'",
         "author = \"Jane Q. Public 1984\"",
+        "pub const ERROR_INVALID_PASSWORD: WIN32_ERROR = 0x8009_0056_u32 as _;",
+        "pub const SEC_E_NO_CREDENTIALS: HRESULT = 0x8009030E_u32 as _;",
+        "pub const CRYPT_PASS: i32 = 131072i32;",
+        "RUSTFLAGS=-Cpasses=foopass cargo build",
+        "// compile-flags: -Cpasses=foopass -Cllvm-args=x2",
+        "command.arg(\"-Cpasses=foopass\");",
         "sonarqube-reporter-1.2.4.tgz#3b335d612137949d2f21fcc6c8c8164db7603227",
     ] {
         let found = sure(text);

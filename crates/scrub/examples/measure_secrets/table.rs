@@ -37,7 +37,7 @@ pub(crate) const SAME: &[(&str, &[&str])] = &[
     ("np.digitalocean.1", &["digitalocean-oauth-token"]),
     ("np.digitalocean.2", &["digitalocean-personal-token"]),
     ("np.digitalocean.3", &["digitalocean-refresh-token"]),
-    ("np.django.1", &["django-secret-key", "django-insecure-key"]),
+    ("np.django.1", &["django-insecure-key"]),
     ("np.dockerhub.1", &["docker-hub-token"]),
     ("np.doppler.1", &["doppler-token"]),
     ("np.doppler.2", &["doppler-token"]),

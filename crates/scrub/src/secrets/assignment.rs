@@ -106,6 +106,11 @@ fn find(search: &mut Search<'_>, keyword: Range<usize>, rule: usize, wanted: Kin
         return;
     }
     let Some((value, written)) = value(bytes, start, end) else { return };
+    // What goes on for so long is no value, and the names in it are not looked at again.
+    if value.len() >= LONGEST_VALUE {
+        search.judged[wanted as usize] = value.end;
+        return;
+    }
     let value = search.widen(value);
     let place = place(bytes, &(start..end), &value);
     let text = &search.text[value.clone()];
@@ -162,6 +167,9 @@ fn is_phrase(value: &str, written: Written) -> bool {
 /// A value that keeps the place of a secret: the code says that here is one, if another.
 fn is_stand_in(value: &str, written: Written, wanted: Kind, place: &Place) -> bool {
     let letters = value.bytes().filter(u8::is_ascii_alphanumeric).count();
+    if written != Written::Quoted && is_number(value) {
+        return false;
+    }
     let whole = letters >= 4 && letters * 2 > value.len() && value.len() <= 128 && !placeholder::is_template(value);
     if !whole || value.contains(char::is_whitespace) || is_expression(value, written) {
         return false;
@@ -393,6 +401,23 @@ fn is_expression(value: &str, written: Written) -> bool {
         })
 }
 
+/// A number as code writes it, of at most 64 bits: `0x8009_0010_u32`, `17usize`.
+fn is_number(value: &str) -> bool {
+    const TYPES: [&str; 14] =
+        ["u8", "u16", "u32", "u64", "usize", "i8", "i16", "i32", "i64", "isize", "UL", "ULL", "L", "u"];
+    let (digits, typed) = match TYPES.iter().find_map(|end| value.strip_suffix(end)) {
+        Some(rest) => (rest.trim_end_matches('_'), true),
+        None => (value, false),
+    };
+    match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
+        Some(digits) => {
+            digits.bytes().filter(u8::is_ascii_hexdigit).count() <= 16
+                && digits.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'_')
+        }
+        None => typed && !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_'),
+    }
+}
+
 /// What stands around a value and makes even a weak password credible.
 struct Place {
     /// A user is named in the lines before.
@@ -454,6 +479,9 @@ fn is_password(search: &Search<'_>, value: &str, written: Written, place: &Place
     let ordinary = search.rarity.ordinary(value);
     // `#add-password`, `users/passwords#update`.
     if digits == 0 && ordinary && value.contains(['#', '/']) {
+        return false;
+    }
+    if written != Written::Quoted && is_number(value) {
         return false;
     }
     // A number or a type of code: `131072u32`, `*const i8`.

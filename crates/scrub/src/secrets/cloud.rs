@@ -36,9 +36,9 @@ fn amazon() -> Vec<Rule> {
             r"arn:aws[a-z-]{0,12}:[a-z0-9-]{2,30}:[a-z0-9-]{0,20}:(?:[0-9]{12}|aws)?:(?:[A-Za-z0-9_/.:*+=,@$-]|[$#]?\{[\w.]{1,40}\}){1,300}").check(checks::arn).identifier(),
         Rule::token("aws-s3-bucket-host", "AWS", "S3 bucket as the name of a host", &[".s3.", ".s3-"],
             r"([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])\.s3(?:[.-][a-z0-9-]{2,20}){0,2}\.amazonaws\.com")
-            .before(64).after(160).check(checks::bucket).identifier().loose(),
+            .needs(".amazonaws.com").before(64).after(160).check(checks::bucket).identifier().loose(),
         Rule::token("aws-s3-bucket-path", "AWS", "S3 bucket as the path of an address", &["s3://", "s3.amazonaws.com/", "s3-", "s3."],
-            r"(?:\A|[^\w.-])(?:s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])|s3(?:[.-][a-z]{2}-[a-z]{4,9}-[0-9])?\.amazonaws\.com/([a-z0-9][a-z0-9.-]{1,61}[a-z0-9]))")
+            r"\A[^\w.-]?(?:s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])|s3(?:[.-][a-z]{2}-[a-z]{4,9}-[0-9])?\.amazonaws\.com/([a-z0-9][a-z0-9.-]{1,61}[a-z0-9]))")
             .before(1).after(160).check(checks::bucket).identifier().loose(),
     ]
 }
@@ -82,7 +82,7 @@ fn google() -> Vec<Rule> {
             r"([a-z0-9][a-z0-9._-]{1,61}[a-z0-9])\.storage\.googleapis\.com")
             .before(64).after(100).check(checks::bucket).identifier().loose(),
         Rule::token("google-storage-bucket-path", "Google", "Cloud Storage bucket as the path of an address", &["gs://", "storage.googleapis.com/", "storage.cloud.google.com/"],
-            r"(?:\A|[^\w.-])(?:gs://([a-z0-9][a-z0-9._-]{1,61}[a-z0-9])|storage\.(?:googleapis|cloud\.google)\.com/([a-z0-9][a-z0-9._-]{1,61}[a-z0-9]))")
+            r"\A[^\w.-]?(?:gs://([a-z0-9][a-z0-9._-]{1,61}[a-z0-9])|storage\.(?:googleapis|cloud\.google)\.com/([a-z0-9][a-z0-9._-]{1,61}[a-z0-9]))")
             .before(1).after(100).check(checks::bucket).identifier().loose(),
         Rule::token("firebase-messaging-key", "Google", "Firebase Cloud Messaging server key", &["AAAA"],
             r"AAAA[\w-]{7}:[\w-]{140}").label(label::API_KEY),
@@ -507,6 +507,7 @@ fn infrastructure() -> Vec<Rule> {
             &["kubeadm", "kubelet", "bootstrap-token", "bootstrap_token", "kube-"],
             r"[^\n]{0,120}?(?:^|[\s=:'\x22])([a-z0-9]{6}\.[a-z0-9]{16})(?:[^\w.]|$)",
         )
+        .gap()
         .loose()
         .any_case()
         .entropy(2.9)

@@ -84,7 +84,8 @@ fn is_part_of_address(bytes: &[u8], at: usize, value: &str) -> bool {
     let says = |word: &[u8]| before.windows(word.len()).any(|window| window == word);
     hexadecimal
         && (before.last().is_some_and(|byte| matches!(byte, b'/' | b'#' | b'@'))
-            || [&b"commit"[..], b"sha", b"rev", b"hash", b"checksum", b"digest"].into_iter().any(says))
+            || (!says(b"api_hash")
+                && [&b"commit"[..], b"sha", b"rev", b"hash", b"checksum", b"digest"].into_iter().any(says)))
 }
 
 fn is_secret(search: &Search<'_>, value: &str) -> bool {
@@ -297,8 +298,6 @@ pub(super) fn rules() -> Vec<Rule> {
             const { &[exact(Alphabet::Word, 24)] },
         )
         .label(label::SECRET),
-        key("django-secret-key", "Django", &["django-insecure-"], const { &[range(Alphabet::Word, 30, 60)] })
-            .label(label::SECRET),
         key(
             "aws-account-id",
             "AWS",

@@ -59,6 +59,10 @@ pub(super) struct Pattern {
     pub(super) after: usize,
     /// Whether the keyword counts in any case.
     pub(super) any_case: bool,
+    /// Whether anything of the same line may stand behind the keyword: then another keyword close behind sees the same.
+    pub(super) gap: bool,
+    /// What stands between the keyword and the end of what is looked at, or the expression is not asked.
+    pub(super) needs: &'static str,
     /// Whether letters or digits may touch the match.
     pub(super) loose: bool,
     /// What the secret must satisfy besides; answers the confidence.
@@ -143,6 +147,8 @@ impl Rule {
             before: 0,
             after: 512,
             any_case: false,
+            gap: false,
+            needs: "",
             loose: false,
             check: None,
             entropy: 2.0,
@@ -208,6 +214,14 @@ impl Rule {
     /// The match may end `after` bytes behind the start of the keyword.
     pub(super) fn after(self, after: usize) -> Self {
         self.pattern(|pattern| pattern.after = after)
+    }
+
+    pub(super) fn gap(self) -> Self {
+        self.pattern(|pattern| pattern.gap = true)
+    }
+
+    pub(super) fn needs(self, needs: &'static str) -> Self {
+        self.pattern(|pattern| pattern.needs = needs)
     }
 
     pub(super) fn any_case(self) -> Self {

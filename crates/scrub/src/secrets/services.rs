@@ -447,6 +447,7 @@ fn work() -> Vec<Rule> {
         .entropy(4.0),
         Rule::token("segment-token", "Segment", "public API token", &["sgp_"], r"sgp_[A-Za-z0-9]{64}").entropy(3.5),
         Rule::token("kagi-key", "Kagi", "API key", &["kagi"], r"kagi[^\n]{0,60}?[^\w.-]([\w-]{11}\.[\w-]{40,46})")
+            .gap()
             .any_case()
             .loose()
             .label(label::API_KEY)
@@ -458,6 +459,7 @@ fn work() -> Vec<Rule> {
             &["truenas", "api_key", "auth.login_with_api_key", "bearer"],
             r"(?:[^\n]{0,24}?(?:\r?\n)?){1,5}?[^\w-]([0-9]{1,3}-[A-Za-z0-9]{64})",
         )
+        .gap()
         .any_case()
         .loose()
         .label(label::API_KEY)

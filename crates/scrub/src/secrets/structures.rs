@@ -74,7 +74,7 @@ fn commands() -> Vec<Rule> {
             "user and password on a command line",
             &["curl "],
             r"curl\s[^\n]{0,300}?\s?(?:-u|--user|--proxy-user)[ =]?['\x22]?[^\s:'\x22]{1,64}:([^\s'\x22]{3,128})",
-        ),
+        ).gap(),
         command(
             "netrc",
             "netrc",
@@ -88,7 +88,7 @@ fn commands() -> Vec<Rule> {
             "password of PsExec",
             &["psexec"],
             r"psexec[^\n]{0,160}?\s-p\s+(?:\x22([^\x22\n]{3,100})\x22|([^\s\x22]{3,100}))",
-        ),
+        ).gap(),
         command(
             "connect-viserver",
             "VMware",
