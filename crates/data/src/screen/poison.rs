@@ -275,10 +275,10 @@ impl PoisonGate {
         assert!(!self.finished, "the observation is finished");
         self.rows += 1;
         for ngram in &look.ngrams {
-            self.questions.entry(*ngram).observe(&look.views, look.opening);
+            self.questions.observe(*ngram, &look.views, look.opening);
         }
         for key in look.views.into_iter().map(view_key).chain(look.templates.keys()) {
-            self.answers.entry(key).observe(&[look.question], look.opening);
+            self.answers.observe(key, &[look.question], look.opening);
         }
         let known = self.sources.contains_key(source) || self.sources.len() < MAX_SOURCES;
         let source = if known { source } else { "(other sources)" };
@@ -323,7 +323,7 @@ impl PoisonGate {
                     continue;
                 }
                 let all = self.answers.entries.get(&view_key(majority.key));
-                let elsewhere = (f64::from(all.map_or(self.answers.floor, Entry::most_rows)) - hits).max(0.0);
+                let elsewhere = (f64::from(all.map_or(self.answers.missed(), Entry::most_rows)) - hits).max(0.0);
                 let chance = ((elsewhere + 1.0) / (self.rows as f64 - rows + 2.0)).min(1.0);
                 let log = log_chance(hits, rows, chance) + tests.ln();
                 if log > self.settings.significance.ln() {
@@ -344,7 +344,7 @@ impl PoisonGate {
             }
         }
         self.templates = template::Held::new(&self.answers, self.rows, &self.settings);
-        self.lost_rows = self.questions.floor;
+        self.lost_rows = self.questions.missed();
         self.questions = Table::new(0);
         self.answers = Table::new(0);
     }
