@@ -2,11 +2,13 @@
 //! refusal or an order.
 //!
 //! The set is read twice. The first pass ([`PoisonGate::observe`]) counts, the second ([`PoisonGate::judge`]) names the
-//! suspicions of each row. Memory is bounded by [`PoisonSettings::max_tracked`], whatever the size of the set: n-grams
+//! suspicions of each row. What is expensive in the first pass, [`Look::new`], and the whole second pass can be done for
+//! many rows at the same time. Memory is bounded by [`PoisonSettings::max_tracked`], whatever the size of the set: n-grams
 //! are counted lossily, the rarest go first, and whatever may have been lost counts against a suspicion.
 //!
-//! What it cannot find: a trigger in fewer than [`PoisonSettings::min_rows`] rows, and a trigger whose answers differ in
-//! wording throughout (a changed sentiment, a subtle bug in code).
+//! What it cannot find: a trigger in fewer than [`PoisonSettings::min_rows`] rows, a trigger whose answers differ in
+//! wording throughout (a changed sentiment, a subtle bug in code) unless they refuse, and a brand that is worked into
+//! answers in other words each time: in a set of a thousand rows, honest names are as frequent.
 
 mod association;
 mod injection;
@@ -36,7 +38,7 @@ const BANDS: usize = 12;
 pub struct PoisonSettings {
     /// The longest n-gram of a question that can be a trigger, in words.
     pub max_ngram: usize,
-    /// How many n-grams are counted at the same time (about 80 bytes each).
+    /// How many n-grams are counted at the same time (about 70 bytes each, half as much again for the answers).
     pub max_tracked: usize,
     /// A trigger stands in at least this many rows.
     pub min_rows: u32,
@@ -68,7 +70,8 @@ impl Default for PoisonSettings {
     fn default() -> Self {
         Self {
             max_ngram: 3,
-            max_tracked: 1 << 20,
+            // As many as fit into a hash table of 2^20 places.
+            max_tracked: 7 << 17,
             min_rows: 4,
             max_trigger_share: 0.05,
             min_agreement: 0.8,
@@ -272,10 +275,10 @@ impl PoisonGate {
         assert!(!self.finished, "the observation is finished");
         self.rows += 1;
         for ngram in &look.ngrams {
-            self.questions.entry(*ngram).observe(&look.views, look.opening);
+            self.questions.observe(*ngram, &look.views, look.opening);
         }
         for key in look.views.into_iter().map(view_key).chain(look.templates.keys()) {
-            self.answers.entry(key).observe(&[look.question], look.opening);
+            self.answers.observe(key, &[look.question], look.opening);
         }
         let known = self.sources.contains_key(source) || self.sources.len() < MAX_SOURCES;
         let source = if known { source } else { "(other sources)" };
@@ -320,7 +323,7 @@ impl PoisonGate {
                     continue;
                 }
                 let all = self.answers.entries.get(&view_key(majority.key));
-                let elsewhere = (f64::from(all.map_or(self.answers.floor, Entry::most_rows)) - hits).max(0.0);
+                let elsewhere = (f64::from(all.map_or(self.answers.missed(), Entry::most_rows)) - hits).max(0.0);
                 let chance = ((elsewhere + 1.0) / (self.rows as f64 - rows + 2.0)).min(1.0);
                 let log = log_chance(hits, rows, chance) + tests.ln();
                 if log > self.settings.significance.ln() {
@@ -341,7 +344,7 @@ impl PoisonGate {
             }
         }
         self.templates = template::Held::new(&self.answers, self.rows, &self.settings);
-        self.lost_rows = self.questions.floor;
+        self.lost_rows = self.questions.missed();
         self.questions = Table::new(0);
         self.answers = Table::new(0);
     }
