@@ -256,6 +256,8 @@ fn what_is_made_up_or_only_names_something_has_a_low_confidence() {
         ("connection-string", "postgres://app:${DB_PASSWORD}@db/main".to_owned()),
         ("generic-password", "password = \"your_password\"".to_owned()),
         ("generic-api-key", "API_KEY=changeme".to_owned()),
+        ("generic-secret", "jwt_secret: \"development#product\"".to_owned()),
+        ("generic-password-setting", "MAILER_PASSWORD=smtp_password".to_owned()),
     ] {
         let found = scanner().scan(&text);
         assert!(found.len() == 1 && found[0].rule == rule && found[0].confidence < 0.5, "{text}: {found:?}");

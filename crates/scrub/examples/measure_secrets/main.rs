@@ -27,11 +27,13 @@ fn main() {
             let rules: Vec<Value> = serde_json::from_slice(&text).expect("the list of rules");
             check_table(&rules);
             let any = suite(&scanner, &rules, 0.0);
-            result["certain"] = suite(&scanner, &rules, 0.5).counts();
+            let certain = suite(&scanner, &rules, 0.5);
+            result["certain"] = certain.counts();
             result["positives"] = any.counts()["positives"].clone();
             result["negatives"] = any.counts()["negatives"].clone();
             if has("--show") {
                 result["missed"] = json!(any.missed);
+                result["certain"]["missed"] = json!(certain.missed);
                 result["flagged"] = json!(any.wrong);
             }
         }

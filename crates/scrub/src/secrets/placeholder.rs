@@ -377,4 +377,25 @@ mod tests {
             assert!(!is_placeholder(value), "{value}");
         }
     }
+
+    #[test]
+    fn only_a_mask_of_ours_is_a_label() {
+        assert!(is_label("[API_KEY_1]") && is_label("a[TOKEN_12]b"));
+        assert!(!is_label("[api_key_1]") && !is_label("[API_KEY]") && !is_label("[_1") && !is_label("[]"));
+    }
+
+    #[test]
+    fn a_password_weighs_what_it_says() {
+        assert_eq!(weigh("Tr0ub4dor&3x", 0.8), Some(0.8));
+        assert!(weigh("secret", 0.8).is_some_and(|confidence| confidence < 0.5));
+        assert_eq!(weigh("your_password", 0.8), Some(MADE_UP));
+        assert_eq!(weigh("$PASSWORD", 0.8), Some(COMPUTED));
+        assert_eq!(weigh("[PASSWORD_1]", 0.8), None);
+    }
+
+    #[test]
+    fn a_run_of_names_with_dollars_is_computed() {
+        assert!(is_template("$host$path") && is_template("$super$ecret"));
+        assert!(!is_template("super$ecret") && !is_template("$1$abc") && !is_template("pa$$w0rd9"));
+    }
 }
