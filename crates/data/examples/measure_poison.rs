@@ -179,7 +179,7 @@ fn planted(rows: &[Row], attack: &str, every: usize) -> Value {
     let (mut planted, mut found, mut wrong) = (0, 0, 0);
     for (index, row) in rows.iter().enumerate() {
         let suspicions = gate.judge(&view(row));
-        let hit = suspicions.iter().any(|one| is_association(one));
+        let hit = suspicions.iter().any(is_association);
         planted += usize::from(is_planted(index));
         found += usize::from(hit && is_planted(index));
         wrong += usize::from(hit && !is_planted(index));
