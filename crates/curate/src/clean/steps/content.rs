@@ -1,5 +1,7 @@
 //! What a row says, judged.
 
+use std::collections::HashSet;
+
 use attune_config::{DuplicateKeep, RowAction};
 use attune_data::screen::documents::{self, DocumentRules};
 use attune_data::screen::poison::{Look, PoisonGate, PoisonRow, PoisonSettings, Suspicion};
@@ -60,13 +62,17 @@ pub(in crate::clean) fn poison(work: &mut Work<'_>) -> Result<(), CurateError> {
     let mut report = StepReport::new(POISON, name_of(&action), live.len());
     let settings = PoisonSettings::default();
     let mut gate = PoisonGate::new(settings.clone());
+    let mut seen: HashSet<[u8; 32]> = HashSet::new();
     let source = |row: usize| work.sources.name(work.facts[row].source);
     work.progress("poison: counting", 0, live.len())?;
     work.texts.for_each(
         &live,
         |row, texts| Look::new(&poison_row(texts, source(row)), &settings),
         |row, look| {
-            gate.observe_look(source(row), &look);
+            // Copies of a row would make its words look like a trigger of its answer.
+            if seen.insert(work.facts[row].hash) {
+                gate.observe_look(source(row), &look);
+            }
             Ok(())
         },
     )?;
