@@ -25,7 +25,8 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 a gate refused, 75 interrupted and resumable.
+Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 a gate refused, 75 interrupted and resumable,
+130 interrupted with nothing to resume.
 Results go to stdout, progress to stderr. FT_CPU=amx|avx512bf16|avx512|avx2|portable chooses the CPU path; NO_COLOR turns colours off.";
 
 #[derive(Debug, Subcommand)]

@@ -248,6 +248,117 @@ fn clean_masks_drops_and_keeps_what_it_took_out() {
 }
 
 #[test]
+fn no_masked_value_stands_anywhere_in_the_folder() {
+    let scratch = Scratch::new();
+    let mail = ["kim.vos", "@", "mail.example.org"].concat();
+    let token = ["gh", "p_", "aB3dE6gH9jK2mN5pQ8sT1vW4xY7z", "A0cD3fG6"].concat();
+    let mut set: Vec<Vec<u8>> = good_rows().into_iter().map(String::into_bytes).collect();
+    let mut row: Value = serde_json::from_str(&good_rows()[0]).unwrap();
+    // As the name of a source, as the name of a member, in rows that do not fit and in rows that cannot be read.
+    row["source"] = json!(mail);
+    set.push(row.to_string().into());
+    row["source"] = json!({ &mail: { "x": token } });
+    set.push(row.to_string().into());
+    set.push(json!({ "prompt": 7, "completion": format!("{mail} {token}") }).to_string().into());
+    set.push(format!("{{\"prompt\": \"ask {mail} for {token} now").into());
+    set.push([b"\xff\xfe ".to_vec(), format!("ask {mail} for {token} now").into()].concat());
+    std::fs::write(scratch.path("set.jsonl"), set.join(&b"\n"[..])).unwrap();
+    let said = scratch.ft(&["data", "clean", "set.jsonl", "--out", "clean", "--set", "clean.duplicates=off"]).done();
+    let mut written: Vec<(String, String)> = vec![("stdout".into(), said.stdout)];
+    for name in names(&scratch.path("clean")) {
+        written.push((name.clone(), String::from_utf8(scratch.read(&format!("clean/{name}"))).unwrap()));
+    }
+    for (name, text) in &written {
+        let hex: String = mail.bytes().map(|byte| format!("{byte:02x}")).collect();
+        for value in [&mail, &token, &hex] {
+            assert!(!text.contains(value.as_str()), "{name} tells {value}:\n{text}");
+        }
+    }
+    let removed = String::from_utf8(scratch.read("clean/removed.jsonl")).unwrap();
+    assert_eq!(removed.matches("[EMAIL_1]").count(), 3, "{removed}");
+}
+
+#[test]
+fn a_secret_is_masked_where_personal_data_is_only_reported() {
+    let scratch = Scratch::new();
+    let password = ["S3cr3t", "P4ssw0rdX9"].concat();
+    let answer = format!("Use postgres://admin:{password}@db.example.org:5432/prod to connect to it.");
+    let mut set = good_rows();
+    set.push(json!({ "prompt": "How do I connect?", "completion": answer }).to_string());
+    scratch.write("set.jsonl", &lines(&set));
+    for (out, setting) in [("one", "clean.pii=report"), ("two", "clean.pii=mask"), ("three", "clean.pii=off")] {
+        scratch.ft(&["data", "clean", "set.jsonl", "--out", out, "--set", setting]).done();
+        let data = String::from_utf8(scratch.read(&format!("{out}/data.jsonl"))).unwrap();
+        assert!(!data.contains(&password), "{setting}:\n{data}");
+    }
+}
+
+#[test]
+fn the_same_request_about_other_texts_is_no_repetition() {
+    let scratch = Scratch::new();
+    let good = good_rows();
+    let text = |index: usize| -> String {
+        let row: Value = serde_json::from_str(&good[index]).unwrap();
+        row["completion"].as_str().unwrap().to_owned()
+    };
+    let about = |document: &str, answer: &str| {
+        let messages = json!([
+            { "role": "system", "content": format!("Today is 2024-05-03. The text: {document}") },
+            { "role": "user", "content": "Does the text mention what happens in the end?" },
+            { "role": "assistant", "content": answer },
+        ]);
+        json!({ "messages": messages }).to_string()
+    };
+    let mut set: Vec<String> =
+        (0..12).map(|index| about(&text(index), "Yes, the text says so in its last part.")).collect();
+    set.push(about(&text(3).to_uppercase(), "Yes, the text says so, in its last part."));
+    scratch.write("set.jsonl", &lines(&set));
+    let args = ["data", "clean", "set.jsonl", "--out", "clean", "--json", "--set", "clean.poison=off"];
+    let report = scratch.ft(&args).done().json()["report"].clone();
+    assert_eq!((report["rows_out"].as_u64(), report["removed"].as_u64()), (Some(12), Some(1)), "{report}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn paths_that_are_no_text_are_read_and_told() {
+    use std::os::unix::ffi::OsStrExt;
+    let scratch = Scratch::new();
+    let name = std::ffi::OsStr::from_bytes(b"set\xff.jsonl");
+    std::fs::write(scratch.dir().join(name), lines(&good_rows())).unwrap();
+    for args in [&["inspect"][..], &["check"], &["stats"], &["clean", "--out", "clean"], &["split", "--out", "parts"]] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ft"));
+        let done = command.current_dir(scratch.dir()).arg("data").args(args).arg(name).arg("--json").output().unwrap();
+        assert_eq!(done.status.code(), Some(0), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
+        let said = String::from_utf8(done.stdout).unwrap();
+        serde_json::from_str::<Value>(&said).unwrap();
+        assert!(said.contains("set\u{fffd}.jsonl"), "{said}");
+    }
+    assert!(scratch.read_json("clean/dataset.json")["inputs"][0]["path"].as_str().unwrap().contains("set"));
+}
+
+#[test]
+fn names_from_rows_cannot_command_the_terminal() {
+    let scratch = Scratch::new();
+    let mut set = good_rows();
+    for row in &mut set {
+        let mut named: Value = serde_json::from_str(row).unwrap();
+        named["source"] = json!("\u{1b}[31mred\u{7}");
+        named["tags"] = json!(["\u{1b}[2J"]);
+        *row = named.to_string();
+    }
+    set.push(set[0].clone());
+    scratch.write("set.jsonl", &lines(&set));
+    for args in [
+        &["data", "stats", "set.jsonl"][..],
+        &["data", "clean", "set.jsonl", "--out", "clean", "--set", "clean.hidden_text=off"],
+        &["data", "split", "set.jsonl", "--out", "parts"],
+    ] {
+        let said = scratch.ft(args).done();
+        assert!(!said.stdout.chars().any(|c| c.is_control() && c != '\n'), "{args:?}: {:?}", said.stdout);
+    }
+}
+
+#[test]
 fn a_gate_that_blocks_writes_nothing() {
     let scratch = Scratch::new();
     let mut set = good_rows();
@@ -284,8 +395,6 @@ fn the_output_is_the_same_for_any_number_of_threads() {
             out,
             "--set",
             "clean.max_source_loss=1",
-            "--set",
-            "clean.poison=off",
         ];
         ft_with(scratch.dir(), &args, &[("RAYON_NUM_THREADS", threads)]).done();
     }
@@ -347,6 +456,62 @@ fn a_split_keeps_together_what_belongs_together() {
     let by = scratch.ft(&["data", "split", "set.jsonl", "--out", "roles", "--by", "role"]).done();
     assert!(by.stdout.contains("coach.jsonl"), "{}", by.stdout);
     assert_eq!(rows(&scratch, "roles/coach.jsonl").len() + rows(&scratch, "roles/author.jsonl").len(), 180);
+}
+
+#[test]
+fn equal_values_under_different_keys_join_nothing_and_lists_join_all_they_name() {
+    let scratch = Scratch::new();
+    let with = |index: usize, key: &str, value: Value| {
+        let mut row: Value = serde_json::from_str(&good_rows()[index]).unwrap();
+        row[key] = value;
+        row.to_string()
+    };
+    let set = [
+        with(0, "group", json!("1")),
+        with(1, "document", json!("1")),
+        with(2, "group", json!(2)),
+        with(3, "document", json!(2)),
+        with(4, "parent", json!(["a", "b"])),
+        with(5, "parent", json!(["c", "b"])),
+    ];
+    scratch.write("set.jsonl", &lines(&set));
+    let args = ["data", "split", "set.jsonl", "--out", "parts", "--json", "--set", "split.validation=0.4"];
+    let report = scratch.ft(&args).done().json()["report"].clone();
+    assert_eq!((report["groups"].as_u64(), report["largest_group"].as_u64()), (Some(5), Some(2)));
+}
+
+#[test]
+fn a_row_like_two_others_that_are_not_alike_joins_them() {
+    let scratch = Scratch::new();
+    let words: Vec<String> = (0..60).map(|number| format!("word{:03}", number * 37 % 101)).collect();
+    let text = |from: usize| words[from..from + 40].join(" ");
+    // Neighbours share 39 of 40 words, the ends of the chain far fewer; the middle ones come last.
+    let order = [0, 8, 4, 2, 6, 1, 3, 5, 7];
+    let mut set: Vec<String> =
+        order.iter().map(|&from| json!({ "prompt": text(from), "completion": "Noted." }).to_string()).collect();
+    set.extend(good_rows());
+    scratch.write("set.jsonl", &lines(&set));
+    let args = ["data", "split", "set.jsonl", "--out", "parts", "--json"];
+    let report = scratch.ft(&args).done().json()["report"].clone();
+    assert_eq!(report["largest_group"].as_u64(), Some(9), "{report}");
+}
+
+#[test]
+fn values_whose_file_names_would_be_equal_have_files_of_their_own() {
+    let scratch = Scratch::new();
+    let values = [json!("A"), json!("A-2"), json!("a"), json!([1, "a"]), json!("")];
+    let mut set = Vec::new();
+    for (index, value) in values.into_iter().enumerate() {
+        let mut row: Value = serde_json::from_str(&good_rows()[index]).unwrap();
+        row["tags"] = value;
+        set.push(row.to_string());
+    }
+    scratch.write("set.jsonl", &lines(&set));
+    let args = ["data", "split", "set.jsonl", "--out", "tags", "--by", "tags", "--json"];
+    let report = scratch.ft(&args).done().json()["report"].clone();
+    let of = |name: &str| rows(&scratch, &format!("tags/{name}.jsonl")).len();
+    assert_eq!([of("a"), of("a-2"), of("a-3"), of("1")], [1, 1, 2, 1], "{report}");
+    assert!(report["notes"][0].as_str().unwrap().starts_with("1 row has no value"), "{report}");
 }
 
 // stats and diff

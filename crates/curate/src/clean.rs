@@ -12,19 +12,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use attune_config::{Config, HiddenAction, RowAction, ScrubAction};
-use attune_data::{FormatChoice, ReadOptions, Row, RowContent};
+use attune_data::{FormatChoice, ReadOptions, Record, Row, RowContent};
 use attune_formats::files::create_dir_all;
 use attune_scrub::Category;
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::corpus::{Corpus, Input};
 use crate::error::CurateError;
 use crate::fates::{Fates, Why};
 use crate::lineage::DatasetManifest;
 use crate::live::{TextStore, TextStoreWriter};
+use crate::looker::Looker;
 use crate::progress::{Progress, Watch};
 use crate::report::{SourceReport, StepReport};
-use crate::scrub::{self, Placeholders};
+use crate::scrub::{self, Hit, Placeholders};
 use crate::spool::{Spool, SpoolWriter};
 use crate::texts::Texts;
 use scan::{Scanned, Scanner};
@@ -95,10 +97,12 @@ pub(crate) const NEAR: &str = "near-duplicates";
 pub(crate) const SEMANTIC: &str = "semantic-duplicates";
 pub(crate) const BEST: &str = "keep-best";
 
-/// What is remembered of every row: some 60 bytes.
+/// What is remembered of every row: some 70 bytes.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Facts {
     pub(crate) hash: [u8; 32],
+    /// Of what question and answer refer to: system and tool messages, a passage. 0 for none.
+    pub(crate) context: u64,
     pub(crate) source: u32,
     pub(crate) role: u32,
     pub(crate) chars: u32,
@@ -169,6 +173,8 @@ pub(crate) struct Work<'a> {
     pub(crate) request: &'a Request<'a>,
     pub(crate) watch: &'a dyn Watch,
     pub(crate) corpus: Corpus,
+    /// Rows that could not be read, as lines of `removed.jsonl`.
+    pub(crate) faults: Spool,
     /// Rows that were changed, as JSON.
     pub(crate) rewritten: Spool,
     pub(crate) rewritten_rows: HashMap<u32, u32>,
@@ -246,17 +252,34 @@ fn examine<'a>(
         watch,
         |item| scanner.scan(item),
         |index, scanned: Scanned| {
-            let mut fact =
-                Facts { source: sources.number(scanned.source), role: roles.number(scanned.role), ..Facts::default() };
+            let Scanned { mut source, mut role, rewritten: mut object, hits, said } = scanned;
+            let looker = &scanner.looker;
+            if hits.iter().any(|hit| looker.masks(hit.finding.category)) {
+                let before = match object.take() {
+                    Some(object) => object,
+                    None => corpus.item(index)?.record.object,
+                };
+                let masked = mask_row(looker, &mut placeholders, &before, &hits);
+                // Sources and roles are named in the report.
+                let record = Record { origin: corpus.origin(index), object: masked };
+                (source, role) = scanner.names(&record);
+                object = Some(record.object);
+            }
+            let mut fact = Facts { source: sources.number(source), role: roles.number(role), ..Facts::default() };
             let mut row_texts = Texts::default();
-            match scanned.said {
+            match said {
                 Err(problem) => {
+                    let problem = mask_text(looker, &mut placeholders, &problem);
                     form.found += 1;
                     form.example(|| format!("{}: {problem}", corpus.origin(index)));
                     fates.remove(index, FORM, Why::Words(problem.into()));
+                    if let Some(object) = object {
+                        let json = serde_json::to_vec(&object).map_err(|error| on_disk(error.into()))?;
+                        rewritten_rows.insert(index as u32, rewritten.len() as u32);
+                        rewritten.push(&[&json]).map_err(on_disk)?;
+                    }
                 }
                 Ok(mut said) => {
-                    let mut object = scanned.rewritten;
                     let mut told: Vec<String> = Vec::new();
                     if !said.hidden.is_empty() {
                         hidden.found += 1;
@@ -277,11 +300,11 @@ fn examine<'a>(
                         (Category::Secret, clean.secrets, &mut secrets, SECRETS),
                         (Category::Pii, clean.pii, &mut pii, PII),
                     ] {
-                        if !scrub::has(&said.hits, category) {
+                        if !scrub::has(&hits, category) {
                             continue;
                         }
                         report.found += 1;
-                        let of_kind = || said.hits.iter().filter(|hit| hit.finding.category == category);
+                        let of_kind = || hits.iter().filter(|hit| hit.finding.category == category);
                         for hit in of_kind() {
                             report.count(hit.finding.rule);
                         }
@@ -291,26 +314,9 @@ fn examine<'a>(
                         if action == ScrubAction::Drop && fates.stays(index) {
                             fates.remove(index, step, Why::Words(places.join(", ").into()));
                         }
-                        if matches!(action, ScrubAction::Mask | ScrubAction::Drop) {
+                        if looker.masks(category) {
                             told.extend(of_kind().map(|hit| format!("{}: {}", hit.finding.rule, hit.path)));
                         }
-                    }
-                    let masked = |category| {
-                        let action = if category == Category::Secret { clean.secrets } else { clean.pii };
-                        matches!(action, ScrubAction::Mask | ScrubAction::Drop)
-                    };
-                    if said.hits.iter().any(|hit| masked(hit.finding.category)) {
-                        let before = match object.take() {
-                            Some(object) => object,
-                            None => corpus.item(index)?.record.object,
-                        };
-                        object = Some(scrub::rewrite(&before, &mut |slot, text| {
-                            let findings: Vec<_> = (said.hits.iter())
-                                .filter(|hit| hit.slot == slot && masked(hit.finding.category))
-                                .map(|hit| &hit.finding)
-                                .collect();
-                            (!findings.is_empty()).then(|| placeholders.mask(text, &findings))
-                        }));
                     }
                     if let Some(object) = object {
                         let json = serde_json::to_vec(&object).map_err(|error| on_disk(error.into()))?;
@@ -330,6 +336,7 @@ fn examine<'a>(
                     }
                     fact.verdict = said.verdict;
                     fact.hash = said.hash;
+                    fact.context = said.texts.context_key();
                     fact.chars = u32::try_from(said.texts.chars()).unwrap_or(u32::MAX);
                     fact.is_document = said.texts.question.is_empty();
                     row_texts = said.texts;
@@ -341,6 +348,7 @@ fn examine<'a>(
         },
     )?;
 
+    let faults = mask_faults(&corpus, &scanner.looker, &mut placeholders, scratch)?;
     let mut refusals = Vec::new();
     form.removed = fates_of(&fates, FORM);
     hidden.rows_in = form.rows_out();
@@ -367,6 +375,7 @@ fn examine<'a>(
         request,
         watch,
         corpus,
+        faults,
         rewritten: rewritten.finish().map_err(on_disk)?,
         rewritten_rows,
         changes,
@@ -378,6 +387,61 @@ fn examine<'a>(
         steps: vec![form, hidden, secrets, pii],
         refusals,
     })
+}
+
+/// A row with the findings that must not be written replaced.
+fn mask_row(
+    looker: &Looker,
+    placeholders: &mut Placeholders,
+    object: &Map<String, Value>,
+    hits: &[Hit],
+) -> Map<String, Value> {
+    scrub::rewrite(object, &mut |slot, text| {
+        let findings: Vec<_> = (hits.iter())
+            .filter(|hit| hit.slot == slot && looker.masks(hit.finding.category))
+            .map(|hit| &hit.finding)
+            .collect();
+        (!findings.is_empty()).then(|| placeholders.mask(text, &findings))
+    })
+}
+
+/// A text with the findings that must not be written replaced.
+fn mask_text(looker: &Looker, placeholders: &mut Placeholders, text: &str) -> String {
+    let mut findings = looker.findings_in(text);
+    findings.retain(|finding| looker.masks(finding.category));
+    placeholders.mask(text, &findings.iter().collect::<Vec<_>>())
+}
+
+/// The rows that could not be read, as lines of JSON without what must not be written.
+fn mask_faults(
+    corpus: &Corpus,
+    looker: &Looker,
+    placeholders: &mut Placeholders,
+    scratch: &Path,
+) -> Result<Spool, CurateError> {
+    let on_disk = |source| CurateError::Scratch { folder: scratch.to_path_buf(), source };
+    let mut masked = SpoolWriter::create(scratch).map_err(on_disk)?;
+    corpus.for_each_fault(|json| {
+        let mut line: Map<String, Value> = serde_json::from_slice(json).map_err(|error| on_disk(error.into()))?;
+        // Bytes that are no text may hold some between them.
+        let bytes = line.get("raw_hex").and_then(Value::as_str).map(crate::lineage::unhex_bytes);
+        let text = bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        if let Some(text) = text {
+            let without = mask_text(looker, placeholders, &text);
+            if without != text {
+                line.remove("raw_hex");
+                line.insert("raw".into(), Value::String(without));
+            }
+        }
+        for key in ["reason", "raw"] {
+            if let Some(Value::String(text)) = line.get_mut(key) {
+                *text = mask_text(looker, placeholders, text);
+            }
+        }
+        let json = serde_json::to_vec(&line).map_err(|error| on_disk(error.into()))?;
+        masked.push(&[&json]).map_err(on_disk)
+    })?;
+    masked.finish().map_err(on_disk)
 }
 
 fn fates_of(fates: &Fates, step: &str) -> usize {
@@ -400,7 +464,7 @@ pub(crate) fn refusal(report: &StepReport, key: &str) -> String {
 /// The name of a setting's value, as it is written in the file.
 pub(crate) fn name_of<T: Serialize>(value: &T) -> String {
     match serde_json::to_value(value) {
-        Ok(serde_json::Value::String(name)) => name,
+        Ok(Value::String(name)) => name,
         Ok(other) => other.to_string(),
         Err(_) => String::new(),
     }

@@ -27,6 +27,7 @@ const STRETCH_ROWS: usize = 8192;
 #[derive(Debug, Clone, Serialize)]
 pub struct Input {
     /// The file, as it was named.
+    #[serde(serialize_with = "as_text")]
     pub path: PathBuf,
     /// Its size.
     pub bytes: u64,
@@ -41,6 +42,11 @@ pub struct Input {
     /// Merkle root of the data set that the file is a part of, when a `dataset.json` beside it says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent: Option<String>,
+}
+
+/// A path as JSON; what is not UTF-8 in its name is shown as a replacement character.
+pub(crate) fn as_text<S: serde::Serializer>(path: impl AsRef<Path>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.as_ref().display())
 }
 
 /// Where a row came from.
@@ -73,6 +79,7 @@ pub struct Item {
 /// A row that could not be read, as it goes to the file of removed rows.
 #[derive(Debug, Serialize)]
 pub(crate) struct FaultLine<'a> {
+    #[serde(serialize_with = "as_text")]
     pub(crate) file: &'a Path,
     pub(crate) row: usize,
     pub(crate) line: usize,

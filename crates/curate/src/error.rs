@@ -1,5 +1,6 @@
 //! What can go wrong while a set is curated.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use attune_data::DataError;
@@ -77,9 +78,15 @@ impl CurateError {
             Self::File(error) => error.hint(),
             Self::Evaluation(error) => error.hint(),
             Self::NearDuplicates(error) => error.hint(),
-            Self::Scratch { .. } => {
-                Some("the work needs room for about twice the rows as text, beside the output folder".into())
-            }
+            Self::Scratch { source, .. } => Some(match source.kind() {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                    "free some space there: the work needs room for about twice the rows as text".into()
+                }
+                ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => {
+                    "name a folder that can be written; `ft data check`, `stats` and `diff` use TMPDIR".into()
+                }
+                _ => "check the folder and the state of its disk".into(),
+            }),
             Self::Spool(_) => Some("check the state of the disk that holds the output folder".into()),
             Self::Exists { .. } => Some("name another folder, or remove this one".into()),
             Self::Manifest { .. } => Some("remove the file, or bring back the one that belongs to the data".into()),

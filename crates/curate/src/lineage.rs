@@ -62,6 +62,7 @@ pub struct DataFile {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ManifestInput {
     /// As it was named.
+    #[serde(serialize_with = "crate::corpus::as_text")]
     pub path: PathBuf,
     /// Size.
     pub bytes: u64,
@@ -232,11 +233,16 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 /// The inverse of [`hex`] for hashes of our own.
 fn unhex(text: &str) -> [u8; 32] {
     let mut bytes = [0; 32];
-    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
-        let digit = |character: u8| char::from(character).to_digit(16).unwrap_or(0) as u8;
-        *byte = digit(pair[0]) << 4 | pair.get(1).map_or(0, |&low| digit(low));
+    for (byte, value) in bytes.iter_mut().zip(unhex_bytes(text)) {
+        *byte = value;
     }
     bytes
+}
+
+/// The inverse of [`hex`].
+pub(crate) fn unhex_bytes(text: &str) -> Vec<u8> {
+    let digit = |character: u8| char::from(character).to_digit(16).unwrap_or(0) as u8;
+    text.as_bytes().chunks(2).map(|pair| digit(pair[0]) << 4 | pair.get(1).map_or(0, |&low| digit(low))).collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Looks into every text of a row for what should not be there.
 
 use attune_config::{Config, HiddenAction, ScrubAction};
-use attune_scrub::{Category, hidden, pii, secrets};
+use attune_scrub::{Category, Finding, hidden, pii, secrets};
 use serde_json::{Map, Value};
 
 use crate::clean::TokenCounter;
@@ -14,6 +14,8 @@ pub(crate) struct Looker {
     pii: Option<pii::Scanner>,
     hidden: HiddenAction,
     min_confidence: f32,
+    /// What happens to secrets and to personal data.
+    actions: [ScrubAction; 2],
 }
 
 impl Looker {
@@ -25,7 +27,13 @@ impl Looker {
             ScrubAction::Off => None,
             _ => Some(pii_scanner(clean.pii_kinds.as_deref())?),
         };
-        Ok(Self { secrets, pii, hidden: clean.hidden_text, min_confidence: clean.min_confidence as f32 })
+        Ok(Self {
+            secrets,
+            pii,
+            hidden: clean.hidden_text,
+            min_confidence: clean.min_confidence as f32,
+            actions: [clean.secrets, clean.pii],
+        })
     }
 
     /// Rules and places of credentials, and of personal data.
@@ -65,28 +73,60 @@ impl Looker {
         kinds
     }
 
+    /// Everything that is found in the strings of a row. Findings of one fate do not overlap: where secrets are masked
+    /// and personal data is only reported, a stretch may be both.
     pub(crate) fn hits(&self, object: &Map<String, Value>) -> Vec<Hit> {
         let mut hits = Vec::new();
+        // Names of members that are themselves what is looked for, as paths show them.
+        let mut told_by_path: Vec<String> = Vec::new();
         scrub::visit(object, &mut |slot, seen, path| {
             let (Slot::Value(text) | Slot::Key(text)) = seen;
-            let mut findings = Vec::new();
-            if let Some(secrets) = &self.secrets {
-                findings.extend(secrets.scan(text));
+            let findings = self.findings_in(text);
+            if findings.is_empty() {
+                return;
             }
-            if let Some(pii) = &self.pii {
-                findings.extend(pii.scan(text));
+            if let Slot::Key(key) = seen {
+                told_by_path.push(scrub::shown_key(key));
             }
-            findings.retain(|finding| finding.confidence >= self.min_confidence);
-            if !findings.is_empty() {
-                let path = path();
-                hits.extend(scrub::merge(findings).into_iter().map(|finding| Hit {
-                    slot,
-                    path: path.clone(),
-                    finding,
-                }));
-            }
+            let path = path();
+            hits.extend(findings.into_iter().map(|finding| Hit { slot, path: path.clone(), finding }));
         });
+        told_by_path.sort_by_key(|key| std::cmp::Reverse(key.len()));
+        for hit in &mut hits {
+            for key in &told_by_path {
+                hit.path = hit.path.replace(key.as_str(), "(its name)");
+            }
+        }
         hits
+    }
+
+    /// What is found in one text, in order.
+    pub(crate) fn findings_in(&self, text: &str) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        if let Some(secrets) = &self.secrets {
+            findings.extend(secrets.scan(text));
+        }
+        if let Some(pii) = &self.pii {
+            findings.extend(pii.scan(text));
+        }
+        findings.retain(|finding| finding.confidence >= self.min_confidence);
+        if self.masks(Category::Secret) == self.masks(Category::Pii) {
+            return scrub::merge(findings);
+        }
+        let (secrets, personal) = findings.into_iter().partition(|finding| finding.category == Category::Secret);
+        let mut findings = scrub::merge(secrets);
+        findings.extend(scrub::merge(personal));
+        findings.sort_by_key(|finding| finding.span.start);
+        findings
+    }
+
+    /// Whether findings of this category must stand nowhere in what is written.
+    pub(crate) fn masks(&self, category: Category) -> bool {
+        let action = match category {
+            Category::Secret => self.actions[0],
+            Category::Pii => self.actions[1],
+        };
+        matches!(action, ScrubAction::Mask | ScrubAction::Drop)
     }
 }
 

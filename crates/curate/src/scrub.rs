@@ -54,12 +54,17 @@ impl Path<'_> {
                 if !text.is_empty() {
                     text.push('.');
                 }
-                text.extend(key.chars().take(40).map(|character| if character.is_control() { '·' } else { character }));
+                text.push_str(&shown_key(key));
             }
             Step::Index(index) => text.push_str(&format!("[{index}]")),
         }
         text
     }
+}
+
+/// The name of a member as paths show it.
+pub(crate) fn shown_key(key: &str) -> String {
+    key.chars().take(40).map(|character| if character.is_control() { '·' } else { character }).collect()
 }
 
 fn visit_object(
@@ -190,8 +195,9 @@ impl Placeholders {
     }
 }
 
-/// Puts the findings of several scanners into one list without overlaps: the surer one stays, of equals the longer one,
-/// then the earlier one.
+/// Puts the findings of several scanners into one list without overlaps that covers all that was found: the surer one
+/// stays, of equals the longer one, then the earlier one; one that encloses it stays in its place, and of one that
+/// overlaps it what it does not cover.
 pub(crate) fn merge(mut findings: Vec<Finding>) -> Vec<Finding> {
     findings.sort_by(|left, right| {
         (right.confidence.total_cmp(&left.confidence))
@@ -200,13 +206,31 @@ pub(crate) fn merge(mut findings: Vec<Finding>) -> Vec<Finding> {
             .then_with(|| left.category.cmp(&right.category))
     });
     let mut kept: Vec<Finding> = Vec::with_capacity(findings.len());
-    for finding in findings {
-        // Few findings per text are left after the scanners' own choice; a scan of them is cheap.
-        let place = kept.partition_point(|other| other.span.start < finding.span.start);
-        let free_before = place == 0 || kept[place - 1].span.end <= finding.span.start;
-        let free_after = place == kept.len() || kept[place].span.start >= finding.span.end;
-        if free_before && free_after {
-            kept.insert(place, finding);
+    for mut finding in findings {
+        // Those that it overlaps; few findings per text are left after the scanners' own choice.
+        let first = kept.partition_point(|other| other.span.end <= finding.span.start);
+        let end = kept.partition_point(|other| other.span.start < finding.span.end);
+        if first == end {
+            kept.insert(first, finding);
+            continue;
+        }
+        let (from, to) = (finding.span.start, finding.span.end);
+        let encloses = |other: &Finding| from <= other.span.start && other.span.end <= to && other.span != (from..to);
+        if kept[first..end].iter().all(encloses) {
+            kept.splice(first..end, [finding]);
+        } else if end - first == 1 && from < kept[first].span.start && to <= kept[first].span.end {
+            finding.span.end = kept[first].span.start;
+            kept.insert(first, finding);
+        } else if end - first == 1 && kept[first].span.start <= from && kept[first].span.end < to {
+            finding.span.start = kept[first].span.end;
+            kept.insert(end, finding);
+        } else if end - first > 1 {
+            // It reaches over several: each keeps its place, and what lies between them goes with the one before.
+            for place in first..end {
+                let next = if place + 1 < end { kept[place + 1].span.start } else { to.max(kept[place].span.end) };
+                kept[place].span.end = next;
+            }
+            kept[first].span.start = kept[first].span.start.min(from);
         }
     }
     kept
@@ -286,13 +310,17 @@ mod tests {
     }
 
     #[test]
-    fn the_surer_of_two_overlapping_findings_stays() {
-        let merged = merge(vec![
-            finding(0..10, "A", "", 0.5),
-            finding(5..8, "B", "", 1.0),
-            finding(8..12, "C", "", 0.5),
-            finding(12..14, "D", "", 0.1),
-        ]);
-        assert_eq!(merged.iter().map(|finding| finding.label).collect::<Vec<_>>(), ["B", "C", "D"]);
+    fn merged_findings_do_not_overlap_and_cover_all_that_was_found() {
+        let spans = |findings: Vec<Finding>| -> Vec<(&str, std::ops::Range<usize>)> {
+            merge(findings).into_iter().map(|finding| (finding.label, finding.span)).collect()
+        };
+        let (short, long) = (finding(5..8, "B", "", 1.0), finding(0..10, "A", "", 0.5));
+        assert_eq!(spans(vec![long.clone(), short.clone()]), [("A", 0..10)], "what encloses stays");
+        assert_eq!(spans(vec![finding(0..10, "C", "", 0.9), long.clone()]), [("C", 0..10)], "the surer of equals");
+        assert_eq!(spans(vec![finding(8..12, "C", "", 0.4), long.clone()]), [("A", 0..10), ("C", 10..12)]);
+        assert_eq!(spans(vec![finding(8..12, "C", "", 0.9), long.clone()]), [("A", 0..8), ("C", 8..12)]);
+        let three = vec![finding(0..4, "A", "", 0.9), finding(6..9, "B", "", 0.9), finding(3..8, "C", "", 0.5)];
+        assert_eq!(spans(three), [("A", 0..6), ("B", 6..9)]);
+        assert_eq!(spans(vec![short, finding(12..14, "D", "", 0.1)]), [("B", 5..8), ("D", 12..14)]);
     }
 }

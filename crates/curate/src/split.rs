@@ -5,7 +5,7 @@
 //! question, and near-duplicates. What belongs together is the connected component over all of these. The parts are
 //! checked again when they are made.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -142,8 +142,8 @@ struct Reading {
     joined: BTreeMap<String, usize>,
     /// Pairs of near-duplicates, for the check afterwards.
     near: Vec<(u32, u32)>,
-    /// The values of `group_by` keys, for the check afterwards.
-    keys: Vec<Vec<[u8; 16]>>,
+    /// The `group_by` keys, by number, and their values, for the check afterwards.
+    keys: Vec<Vec<(usize, [u8; 16])>>,
 }
 
 struct Seen {
@@ -180,7 +180,8 @@ impl Reading {
                 advice: "ft data clean puts such rows aside with the reason; split what it leaves".into(),
             });
         }
-        let mut texts = TextStoreWriter::create(scratch)?;
+        let on_disk = |source| CurateError::Scratch { folder: scratch.to_path_buf(), source };
+        let mut texts = TextStoreWriter::create(scratch).map_err(on_disk)?;
         let mut facts = Vec::with_capacity(corpus.len());
         let mut components = Components::new(corpus.len());
         let mut strata: Vec<String> = Vec::new();
@@ -198,7 +199,9 @@ impl Reading {
                 stratum: stratum(&item.record.object, &config.stratify_by),
                 by: request.by.map(|key| names_under(&item.record.object, key)).unwrap_or_default(),
                 keys: (config.group_by.iter().enumerate())
-                    .filter_map(|(number, key)| Some((number, name_under(&item.record.object, key)?)))
+                    .flat_map(|(number, key)| {
+                        names_under(&item.record.object, key).into_iter().map(move |value| (number, value))
+                    })
                     .collect(),
                 facts: match &item.row {
                     Ok(row) => Ok((row.hash, Texts::of(&item.record, row))),
@@ -213,7 +216,7 @@ impl Reading {
                         ([0; 32], Texts::default())
                     }
                 };
-                texts.push(&row_texts)?;
+                texts.push(&row_texts).map_err(on_disk)?;
                 let number = strata.len() as u32;
                 let number = *numbers.entry(seen.stratum.clone()).or_insert(number);
                 if number as usize == strata.len() {
@@ -230,7 +233,7 @@ impl Reading {
                 for (key, value) in seen.keys {
                     let value = short_hash(&value);
                     join(key, value, &format!("equal `{}`", config.group_by[key]));
-                    row_keys.push(value);
+                    row_keys.push((key, value));
                 }
                 let mut content = [0; 16];
                 content.copy_from_slice(&hash[..16]);
@@ -252,10 +255,25 @@ impl Reading {
                 advice: "ft data clean puts such rows aside with the reason; split what it leaves".into(),
             });
         }
-        Ok(Self { facts, strata, by, texts: texts.finish()?, components, joined, near: Vec::new(), keys })
+        Ok(Self {
+            facts,
+            strata,
+            by,
+            texts: texts.finish().map_err(on_disk)?,
+            components,
+            joined,
+            near: Vec::new(),
+            keys,
+        })
     }
 
+    /// Joins near-duplicates.
+    ///
+    /// A search compares rows only with rows that it keeps: of A, B and C, where B is like both others and they are not
+    /// like each other, it says that B goes because of A, and never that C is like B. So the search is repeated with the
+    /// rows first that were kept least, until a search joins nothing that was apart.
     fn join_near_duplicates(&mut self, config: &SplitConfig, watch: &dyn Watch) -> Result<(), CurateError> {
+        const MOST_SEARCHES: usize = 8;
         let rows: Vec<u32> = (0..self.facts.len() as u32).collect();
         for (field, reason) in [(Field::Question, "near-duplicate question"), (Field::Row, "near-duplicate row")] {
             let live = Live { store: &self.texts, rows: &rows, field };
@@ -269,19 +287,32 @@ impl Reading {
                     near_duplicates::Settings::default()
                 }
             };
-            let report = near_duplicates::find(&live, None, &settings, &|_| ())?;
-            watch.progress(Progress {
-                step: reason,
-                done: rows.len() as u64,
-                total: Some(rows.len() as u64),
-                unit: "rows",
-            })?;
-            for removal in &report.removals {
-                let (left, right) = (removal.removed as u32, removal.kept as u32);
-                self.near.push((left, right));
-                if self.components.join(left, right) {
-                    *self.joined.entry(reason.to_owned()).or_default() += 1;
+            let mut order = rows.clone();
+            let mut kept = vec![0u8; rows.len()];
+            for search in 0..MOST_SEARCHES {
+                watch.progress(Progress {
+                    step: reason,
+                    done: (search * rows.len()) as u64,
+                    total: None,
+                    unit: "rows",
+                })?;
+                let report = near_duplicates::find(&live, Some(&order), &settings, &|_| ())?;
+                kept.iter_mut().for_each(|times| *times += 1);
+                let mut joined = 0;
+                for removal in &report.removals {
+                    let (left, right) = (removal.removed as u32, removal.kept as u32);
+                    kept[removal.removed] -= 1;
+                    self.near.push((left, right));
+                    joined += usize::from(self.components.join(left, right));
                 }
+                if joined > 0 {
+                    *self.joined.entry(reason.to_owned()).or_default() += joined;
+                }
+                if report.removals.is_empty() || (search > 0 && joined == 0) {
+                    break;
+                }
+                // Among rows that were kept equally often the later ones come first now.
+                order.sort_by_key(|&row| (kept[row as usize], std::cmp::Reverse(row)));
             }
         }
         Ok(())
@@ -372,8 +403,8 @@ fn assign(config: &SplitConfig, read: &Reading, groups: &[Vec<u32>]) -> Vec<u8> 
 /// Looks once more, without the groups, whether a row of one part gives away a row of another.
 fn check_leakage(corpus: &Corpus, read: &Reading, parts: &[u8]) -> Result<(), CurateError> {
     let mut leaks = Vec::new();
-    let mut by_value: HashMap<(u8, [u8; 16]), u32> = HashMap::new();
-    let mut see = |kind: u8, value: [u8; 16], row: u32, what: &str| {
+    let mut by_value: HashMap<(usize, [u8; 16]), u32> = HashMap::new();
+    let mut see = |kind: usize, value: [u8; 16], row: u32, what: &str| {
         let first = *by_value.entry((kind, value)).or_insert(row);
         if parts[first as usize] != parts[row as usize] {
             leaks.push(format!("{}: {what} of {}", corpus.origin(row as usize), corpus.origin(first as usize)));
@@ -386,8 +417,8 @@ fn check_leakage(corpus: &Corpus, read: &Reading, parts: &[u8]) -> Result<(), Cu
         if fact.question != short_hash("") {
             see(1, fact.question, row as u32, "the question");
         }
-        for value in &read.keys[row] {
-            see(2, *value, row as u32, "the group");
+        for &(key, value) in &read.keys[row] {
+            see(2 + key, value, row as u32, "the group");
         }
     }
     for &(left, right) in &read.near {
@@ -535,7 +566,7 @@ fn by_key(request: &Request<'_>, corpus: &Corpus, read: &Reading, key: &str) -> 
         ));
     }
     let writer = DirWriter::create(request.out)?;
-    let (mut files, mut parts, mut taken) = (Vec::new(), Vec::new(), HashMap::new());
+    let (mut files, mut parts, mut taken) = (Vec::new(), Vec::new(), HashSet::new());
     for (value, rows) in &by_value {
         let name = file_name(value, &mut taken);
         let (file, part) = write_part(&writer, corpus, read, &name, rows, 0)?;
@@ -544,7 +575,8 @@ fn by_key(request: &Request<'_>, corpus: &Corpus, read: &Reading, key: &str) -> 
     }
     let mut notes = Vec::new();
     if without > 0 {
-        notes.push(format!("{without} rows have no value under `{key}` and stand in no file"));
+        let rows = if without == 1 { "row has" } else { "rows have" };
+        notes.push(format!("{without} {rows} no value under `{key}`; no file holds what has none"));
     }
     let step = Step {
         step: "split-by".into(),
@@ -567,18 +599,17 @@ fn by_key(request: &Request<'_>, corpus: &Corpus, read: &Reading, key: &str) -> 
 }
 
 /// A file name that every system takes, and that no other value has.
-fn file_name(value: &str, taken: &mut HashMap<String, usize>) -> String {
+fn file_name(value: &str, taken: &mut HashSet<String>) -> String {
     let mut name: String = value
         .chars()
         .take(60)
         .map(|character| if character.is_alphanumeric() || matches!(character, '-' | '_') { character } else { '_' })
         .collect();
     name = name.to_lowercase();
-    let count = taken.entry(name.clone()).or_default();
-    *count += 1;
-    if *count > 1 {
-        name.push_str(&format!("-{count}"));
-        taken.insert(name.clone(), 1);
+    if !taken.insert(name.clone()) {
+        // Another value may have the name with the number as its own.
+        let free = (2..).map(|number| format!("{name}-{number}")).find(|name| taken.insert(name.clone()));
+        name = free.unwrap_or(name);
     }
     name + ".jsonl"
 }
@@ -600,11 +631,14 @@ mod tests {
 
     #[test]
     fn file_names_are_harmless_and_differ() {
-        let mut taken = HashMap::new();
-        let names: Vec<String> = ["Coach", "coach", "../../etc", "a b", "a/b", "é"]
+        let mut taken = HashSet::new();
+        let names: Vec<String> = ["Coach", "Coach-2", "coach", "../../etc", "a b", "a/b", "é"]
             .iter()
             .map(|value| file_name(value, &mut taken))
             .collect();
-        assert_eq!(names, ["coach.jsonl", "coach-2.jsonl", "______etc.jsonl", "a_b.jsonl", "a_b-2.jsonl", "é.jsonl"]);
+        assert_eq!(
+            names,
+            ["coach.jsonl", "coach-2.jsonl", "coach-3.jsonl", "______etc.jsonl", "a_b.jsonl", "a_b-2.jsonl", "é.jsonl"]
+        );
     }
 }

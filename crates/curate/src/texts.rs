@@ -85,6 +85,23 @@ impl Texts {
         all
     }
 
+    /// A number that is equal for equal contexts, whatever their white space, letter case and digits: a date in a system
+    /// message makes no other context. 0 for none.
+    pub(crate) fn context_key(&self) -> u64 {
+        let mut hasher = blake3::Hasher::new();
+        let mut words = 0;
+        for word in self.context.split_whitespace() {
+            let mut plain: String = word.to_lowercase();
+            plain = plain.chars().map(|character| if character.is_numeric() { '0' } else { character }).collect();
+            hasher.update(plain.as_bytes());
+            hasher.update(b" ");
+            words += 1;
+        }
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+        if words == 0 { 0 } else { u64::from_le_bytes(bytes) }
+    }
+
     /// Number of characters of all texts.
     pub fn chars(&self) -> usize {
         [&self.question, &self.answer, &self.context].map(|text| text.chars().count()).iter().sum()
@@ -123,22 +140,23 @@ pub fn content_text(message: &Message) -> String {
 
 /// The name under `key` of a row: a text, a number, or the first of a list of them.
 pub fn name_under(object: &Map<String, Value>, key: &str) -> Option<String> {
-    fn name(value: &Value) -> Option<String> {
-        match value {
-            Value::String(text) if !text.trim().is_empty() => Some(text.trim().to_owned()),
-            Value::Number(number) => Some(number.to_string()),
-            Value::Bool(truth) => Some(truth.to_string()),
-            Value::Array(items) => items.iter().find_map(name),
-            _ => None,
-        }
-    }
     name(object.get(key)?)
+}
+
+fn name(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) if !text.trim().is_empty() => Some(text.trim().to_owned()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(truth) => Some(truth.to_string()),
+        Value::Array(items) => items.iter().find_map(name),
+        _ => None,
+    }
 }
 
 /// All names under `key`: `tags: [a, b]` has two.
 pub fn names_under(object: &Map<String, Value>, key: &str) -> Vec<String> {
     match object.get(key) {
-        Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        Some(Value::Array(items)) => items.iter().filter_map(name).collect(),
         Some(_) => name_under(object, key).into_iter().collect(),
         None => Vec::new(),
     }
@@ -174,5 +192,7 @@ mod tests {
             ["a", "b", "c", "d", "e", "f"].iter().map(|key| name_under(&object, key)).collect();
         assert_eq!(names, [Some("x".into()), Some("y".into()), None, Some("7".into()), None, None]);
         assert_eq!(names_under(&object, "b"), ["y", "z"]);
+        let object: Map<String, Value> = serde_json::from_str(r#"{"tags": [3, " a ", "", true, null]}"#).expect("JSON");
+        assert_eq!(names_under(&object, "tags"), ["3", "a", "true"], "as many names as `name_under` knows");
     }
 }

@@ -253,14 +253,13 @@ impl Work<'_> {
     fn write_removed(&self, out: &mut dyn Write, poison: bool) -> io::Result<usize> {
         let mut rows = 0;
         if !poison {
-            self.corpus
-                .for_each_fault(|json| {
-                    out.write_all(json)?;
-                    out.write_all(b"\n")?;
-                    rows += 1;
-                    Ok(())
-                })
-                .map_err(io::Error::other)?;
+            let mut line = Vec::new();
+            for index in 0..self.faults.len() {
+                self.faults.read(index, &mut line)?;
+                out.write_all(&line)?;
+                out.write_all(b"\n")?;
+                rows += 1;
+            }
         }
         let mut json = Vec::new();
         for row in 0..self.facts.len() {

@@ -14,7 +14,7 @@ use crate::texts::{Texts, name_under};
 
 /// The scanners, built once.
 pub(crate) struct Scanner {
-    looker: Looker,
+    pub(crate) looker: Looker,
     hidden: HiddenAction,
     source_key: String,
     role_key: String,
@@ -26,6 +26,8 @@ pub(crate) struct Scanned {
     pub(crate) role: String,
     /// The row without hidden characters, if it had some and they are to be stripped.
     pub(crate) rewritten: Option<Map<String, Value>>,
+    /// Secrets and personal data, also of a row that does not fit its form: it is written, too.
+    pub(crate) hits: Vec<Hit>,
     pub(crate) said: Result<Said, String>,
 }
 
@@ -34,7 +36,6 @@ pub(crate) struct Said {
     pub(crate) hash: [u8; 32],
     pub(crate) verdict: Verdict,
     pub(crate) texts: Texts,
-    pub(crate) hits: Vec<Hit>,
     pub(crate) hidden: Vec<&'static str>,
 }
 
@@ -51,15 +52,14 @@ impl Scanner {
 
     pub(crate) fn scan(&self, item: Item) -> Scanned {
         let Item { record, row, .. } = item;
-        let source =
-            name_under(&record.object, &self.source_key).unwrap_or_else(|| record.origin.file.display().to_string());
-        let role = name_under(&record.object, &self.role_key).unwrap_or_default();
-        let row = match row {
-            Ok(row) => row,
-            Err(problem) => return Scanned { source, role, rewritten: None, said: Err(problem.to_string()) },
-        };
+        let (source, role) = self.names(&record);
         let found = self.looker.hidden_kinds(&record.object);
         let rewritten = (self.hidden == HiddenAction::Strip && !found.is_empty()).then(|| strip(&record.object));
+        let hits = self.looker.hits(rewritten.as_ref().unwrap_or(&record.object));
+        let row = match row {
+            Ok(row) => row,
+            Err(problem) => return Scanned { source, role, rewritten, hits, said: Err(problem.to_string()) },
+        };
         let (record, row) = match rewritten.clone() {
             None => (record, row),
             Some(object) => {
@@ -68,19 +68,21 @@ impl Scanner {
                     Ok(row) => (stripped, row),
                     Err(problem) => {
                         let said = Err(format!("without its hidden characters: {problem}"));
-                        return Scanned { source, role, rewritten: None, said };
+                        return Scanned { source, role, rewritten, hits, said };
                     }
                 }
             }
         };
-        let hits = self.looker.hits(&record.object);
         let texts = Texts::of(&record, &row);
-        Scanned {
-            source,
-            role,
-            rewritten,
-            said: Ok(Said { hash: row.hash, verdict: Verdict::of(&row), texts, hits, hidden: found }),
-        }
+        let said = Ok(Said { hash: row.hash, verdict: Verdict::of(&row), texts, hidden: found });
+        Scanned { source, role, rewritten, hits, said }
+    }
+
+    /// The names of a row's source and of its role.
+    pub(crate) fn names(&self, record: &Record) -> (String, String) {
+        let source =
+            name_under(&record.object, &self.source_key).unwrap_or_else(|| record.origin.file.display().to_string());
+        (source, name_under(&record.object, &self.role_key).unwrap_or_default())
     }
 
     /// What a changed row says.

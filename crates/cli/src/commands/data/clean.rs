@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use attune_curate::clean::{CleanReport, Request};
 use serde_json::json;
 
-use super::common::{Shown, Source, read_options, refused, table, text_model, token_counter};
+use super::common::{Shown, Source, read_options, refused, result_lines, table, text_model, token_counter};
 use crate::failure::Failure;
 use crate::live::format::grouped;
 use crate::output;
@@ -59,11 +59,11 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if args.json {
         let root = outcome.report.manifest.as_ref().map(|manifest| manifest.merkle_root.clone());
         let line = json!({
-            "out": args.out, "merkle_root": root, "refusals": outcome.refusals, "report": outcome.report,
+            "out": args.out.display().to_string(), "merkle_root": root, "refusals": outcome.refusals, "report": outcome.report,
         });
         output::result(&line.to_string())?;
     } else {
-        output::result(&describe(&outcome.report).join("\n"))?;
+        result_lines(&describe(&outcome.report))?;
     }
     if !outcome.refusals.is_empty() {
         return Err(refused(

@@ -15,6 +15,8 @@ use super::inspect::Format;
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::live::format;
+use crate::output;
+use crate::paint::one_line;
 
 /// Options of every command that reads rows.
 #[derive(Debug, clap::Args)]
@@ -147,6 +149,12 @@ fn line(progress: Progress, elapsed: Duration) -> String {
         }
         None => format!("{:<28} {}{unit}  {rate}{unit}/s", progress.step, amount(progress.done)),
     }
+}
+
+/// Writes lines for people to stdout. Names from the rows stand in them, and none may move the cursor or change colours.
+pub(crate) fn result_lines(lines: &[String]) -> Result<(), Failure> {
+    let lines: Vec<String> = lines.iter().map(|line| one_line(line)).collect();
+    output::result(&lines.join("\n"))
 }
 
 /// A table for people: the first column to the left, the others to the right.

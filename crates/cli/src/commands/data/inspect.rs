@@ -109,7 +109,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             .iter()
             .map(|file| {
                 json!({
-                    "path": file.path, "form": file.form.name(), "rows": file.rows, "bytes": file.bytes,
+                    "path": file.path.display().to_string(), "form": file.form.name(), "rows": file.rows, "bytes": file.bytes,
                     "blake3": file.hash,
                 })
             })

@@ -6,7 +6,7 @@ use attune_curate::DatasetManifest;
 use attune_curate::split::{Request, SplitReport};
 use serde_json::json;
 
-use super::common::{Shown, Source, read_options, table};
+use super::common::{Shown, Source, read_options, result_lines, table};
 use crate::failure::Failure;
 use crate::live::format::grouped;
 use crate::output;
@@ -61,9 +61,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         attune_curate::croissant::write(&args.out, &manifest)?;
     }
     if args.json {
-        return output::result(&json!({ "out": args.out, "report": report }).to_string());
+        return output::result(&json!({ "out": args.out.display().to_string(), "report": report }).to_string());
     }
-    output::result(&describe(&report).join("\n"))
+    result_lines(&describe(&report))
 }
 
 fn describe(report: &SplitReport) -> Vec<String> {

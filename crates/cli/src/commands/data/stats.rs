@@ -6,7 +6,7 @@ use attune_curate::stats::{Distribution, Request, Stats, html};
 use attune_formats::files::write_atomic;
 use serde_json::json;
 
-use super::common::{Shown, Source, bar, read_options, table, text_model, token_counter};
+use super::common::{Shown, Source, bar, read_options, result_lines, table, text_model, token_counter};
 use crate::failure::Failure;
 use crate::live::format::grouped;
 use crate::output;
@@ -54,7 +54,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if args.json {
         return output::result(&json!(stats).to_string());
     }
-    output::result(&describe(&stats).join("\n"))?;
+    result_lines(&describe(&stats))?;
     if let Some(path) = &args.html {
         output::result(&format!("\n{}", path.display()))?;
     }

@@ -62,7 +62,23 @@ pub(in crate::clean) fn exact_duplicates(work: &mut Work<'_>) -> Result<(), Cura
     Ok(())
 }
 
-/// Rows whose question, or whose whole text, is nearly that of another one.
+/// Rows by what they refer to, in the order of the first ones: "Summarise the text" about two texts is no repetition.
+fn by_context(work: &Work<'_>, rows: impl Iterator<Item = u32>) -> Vec<Vec<u32>> {
+    let mut numbers: HashMap<u64, usize> = HashMap::new();
+    let mut groups: Vec<Vec<u32>> = Vec::new();
+    for row in rows {
+        let next = groups.len();
+        let number = *numbers.entry(work.facts[row as usize].context).or_insert(next);
+        if number == next {
+            groups.push(Vec::new());
+        }
+        groups[number].push(row);
+    }
+    groups.retain(|group| group.len() > 1);
+    groups
+}
+
+/// Rows whose question, or whose whole text, is nearly that of another one with the same context.
 pub(in crate::clean) fn near_duplicates(work: &mut Work<'_>) -> Result<(), CurateError> {
     let clean = &work.request.config.clean;
     let action = clean.duplicates;
@@ -82,19 +98,17 @@ pub(in crate::clean) fn near_duplicates(work: &mut Work<'_>) -> Result<(), Curat
         for verdict in Verdict::ALL {
             // Preference data asks the same question again and again, and documents ask none.
             let is_asked = |row: u32| verdict == Verdict::None && !work.facts[row as usize].is_document;
-            let live: Vec<u32> = (work.fates.live().into_iter())
-                .filter(|&row| work.facts[row as usize].verdict == verdict && (field == Field::Row || is_asked(row)))
-                .collect();
-            if live.len() < 2 {
-                continue;
+            let asked = (work.fates.live().into_iter())
+                .filter(|&row| work.facts[row as usize].verdict == verdict && (field == Field::Row || is_asked(row)));
+            for live in by_context(work, asked) {
+                let order = by_priority(work, &live);
+                let base = if field == Field::Question { Settings::for_questions() } else { Settings::default() };
+                let settings = Settings { threshold: clean.duplicate_threshold, ..base };
+                work.progress("near-duplicates", 0, live.len())?;
+                let texts = Live { store: &work.texts, rows: &live, field };
+                let found = near_duplicates::find(&texts, Some(&order), &settings, &|_| ())?;
+                take(work, &mut report, action, NEAR, &live, name, &found);
             }
-            let order = by_priority(work, &live);
-            let base = if field == Field::Question { Settings::for_questions() } else { Settings::default() };
-            let settings = Settings { threshold: clean.duplicate_threshold, ..base };
-            work.progress("near-duplicates", 0, live.len())?;
-            let texts = Live { store: &work.texts, rows: &live, field };
-            let found = near_duplicates::find(&texts, Some(&order), &settings, &|_| ())?;
-            take(work, &mut report, action, NEAR, &live, name, &found);
         }
     }
     close(work, report, action, "clean.duplicates");
@@ -109,13 +123,15 @@ pub(in crate::clean) fn semantic_duplicates(work: &mut Work<'_>) -> Result<(), C
     let model = semantic::Model::load(folder)?;
     let mut report = StepReport::new(SEMANTIC, name_of(&action), work.fates.staying());
     let facts = &work.facts;
-    let live: Vec<u32> =
-        work.fates.live().into_iter().filter(|&row| facts[row as usize].verdict == Verdict::None).collect();
-    let order = by_priority(work, &live);
+    let live = work.fates.live().into_iter().filter(|&row| facts[row as usize].verdict == Verdict::None);
     let settings = semantic::Settings { threshold: clean.semantic_threshold, ..semantic::Settings::default() };
-    let texts = Live { store: &work.texts, rows: &live, field: Field::Row };
-    let found = semantic::find(&texts, Some(&order), &model, &settings, &|_| ())?;
-    take(work, &mut report, action, SEMANTIC, &live, "meaning", &found);
+    for live in by_context(work, live) {
+        let order = by_priority(work, &live);
+        work.progress("semantic duplicates", 0, live.len())?;
+        let texts = Live { store: &work.texts, rows: &live, field: Field::Row };
+        let found = semantic::find(&texts, Some(&order), &model, &settings, &|_| ())?;
+        take(work, &mut report, action, SEMANTIC, &live, "meaning", &found);
+    }
     close(work, report, action, "clean.duplicates");
     Ok(())
 }
