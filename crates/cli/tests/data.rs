@@ -387,15 +387,7 @@ fn the_output_is_the_same_for_any_number_of_threads() {
     }
     scratch.write("set.jsonl", &lines(&set));
     for (threads, out) in [("1", "one"), ("4", "four")] {
-        let args = [
-            "data",
-            "clean",
-            "set.jsonl",
-            "--out",
-            out,
-            "--set",
-            "clean.max_source_loss=1",
-        ];
+        let args = ["data", "clean", "set.jsonl", "--out", out, "--set", "clean.max_source_loss=1"];
         ft_with(scratch.dir(), &args, &[("RAYON_NUM_THREADS", threads)]).done();
     }
     assert_eq!(names(&scratch.path("one")), names(&scratch.path("four")));

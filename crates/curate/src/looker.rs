@@ -21,8 +21,8 @@ pub(crate) struct Looker {
 impl Looker {
     pub(crate) fn new(config: &Config, tokens: Option<TokenCounter>) -> Result<Self, CurateError> {
         let clean = &config.clean;
-        let secrets = (clean.secrets != ScrubAction::Off)
-            .then(|| secrets::Scanner::new(secrets::SecretOptions { tokens }));
+        let secrets =
+            (clean.secrets != ScrubAction::Off).then(|| secrets::Scanner::new(secrets::SecretOptions { tokens }));
         let pii = match clean.pii {
             ScrubAction::Off => None,
             _ => Some(pii_scanner(clean.pii_kinds.as_deref())?),
