@@ -396,6 +396,63 @@ fn the_output_is_the_same_for_any_number_of_threads() {
     }
 }
 
+#[test]
+fn every_removed_duplicate_names_a_row_that_stays() {
+    let scratch = Scratch::new();
+    let mut set = Vec::new();
+    // Copies, copies with another spelling, copies of the question alone, each of several generations, out of order.
+    for round in 0..6 {
+        for (index, row) in good_rows().into_iter().enumerate() {
+            let row: Value = serde_json::from_str(&row).unwrap();
+            let (prompt, answer) = (row["prompt"].as_str().unwrap(), row["completion"].as_str().unwrap());
+            let (prompt, answer) = match (round + index) % 4 {
+                0 => (prompt.to_owned(), answer.to_owned()),
+                1 => (prompt.to_uppercase(), answer.to_owned()),
+                2 => (
+                    prompt.to_owned(),
+                    format!("{answer} It was always so, as everybody will tell you who was there in round {round}."),
+                ),
+                _ => (format!("{prompt} Please."), answer.replace(',', ";")),
+            };
+            set.push(
+                json!({ "prompt": prompt, "completion": answer, "source": format!("s{}", index % 3) }).to_string(),
+            );
+        }
+    }
+    set.reverse();
+    scratch.write("set.jsonl", &lines(&set));
+    for keep in ["first", "best"] {
+        let (out, keep) = (format!("out-{keep}"), format!("clean.duplicate_keep={keep}"));
+        let args = [
+            "data",
+            "clean",
+            "set.jsonl",
+            "--out",
+            &out,
+            "--json",
+            "--set",
+            &keep,
+            "--set",
+            "clean.max_source_loss=1",
+            "--set",
+            "clean.keep_best=0.9",
+        ];
+        let report = scratch.ft(&args).done().json()["report"].clone();
+        let staying: HashSet<(u64, String)> = rows(&scratch, &format!("{out}/lineage.jsonl"))
+            .iter()
+            .map(|line| (line["row"].as_u64().unwrap(), line["hash"].as_str().unwrap().to_owned()))
+            .collect();
+        let removed = rows(&scratch, &format!("{out}/removed.jsonl"));
+        let duplicates: Vec<&Value> = removed.iter().filter(|line| line["kept"].is_object()).collect();
+        assert!(duplicates.len() >= 30, "{report}");
+        for line in duplicates {
+            let kept = (line["kept"]["row"].as_u64().unwrap(), line["kept"]["hash"].as_str().unwrap().to_owned());
+            assert!(staying.contains(&kept), "row {} went because of {kept:?}, which does not stay", line["row"]);
+            assert!(line["similarity"].as_f64().unwrap() >= 0.849, "{line}");
+        }
+    }
+}
+
 // split
 
 #[test]

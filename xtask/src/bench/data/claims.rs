@@ -203,7 +203,7 @@ pub(super) const PEERS: &[PeerClaim] = &[
         what: "evaluation data, the same documents, one thread each, beside datatrove's n-gram filter",
         script: "contamination.py",
         requirements: "requirements-contamination.txt",
-        args: &["{assets}/suites/decon/evals/gsm8k_test.jsonl.gz", "{file}"],
+        args: &["{assets}/suites/decon/evals/gsm8k_test-1.jsonl.gz", "{file}"],
         writes: Some("--documents="),
         rows: None,
         ours: Ours::Written("/mb_per_second"),
