@@ -3,6 +3,7 @@
 //! Every row is read once and gets a fate. Steps look at the rows that still stay, in a fixed order; whoever removes a
 //! row says why and, for duplicates, which row stays in its place. Nothing is written before all gates have agreed.
 
+mod examine;
 pub(crate) mod output;
 mod scan;
 mod steps;
@@ -11,25 +12,21 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use attune_config::{Config, HiddenAction, RowAction, ScrubAction};
-use attune_data::{FormatChoice, ReadOptions, Record, Row, RowContent};
+use attune_config::{Config, RowAction};
+use attune_data::{FormatChoice, ReadOptions, Row, RowContent};
 use attune_formats::files::create_dir_all;
-use attune_scrub::Category;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::corpus::{Corpus, Input};
 use crate::error::CurateError;
 use crate::fates::{Fates, Why};
 use crate::lineage::DatasetManifest;
-use crate::live::{TextStore, TextStoreWriter};
-use crate::looker::Looker;
+use crate::live::TextStore;
 use crate::progress::{Progress, Watch};
 use crate::report::{SourceReport, StepReport};
-use crate::scrub::{self, Hit, Placeholders};
-use crate::spool::{Spool, SpoolWriter};
-use crate::texts::Texts;
-use scan::{Scanned, Scanner};
+use crate::spool::Spool;
+use scan::Scanner;
 
 /// Counts the tokens of a text with the base model's tokenizer.
 pub type TokenCounter = Arc<dyn Fn(&str) -> usize + Send + Sync>;
@@ -207,7 +204,7 @@ pub fn clean(request: &Request<'_>, watch: &dyn Watch) -> Result<Outcome, Curate
     let scratch = parent_of(request.out);
     create_dir_all(scratch)?;
     let corpus = Corpus::read(request.inputs, request.format, request.read, scratch, watch)?;
-    let mut work = examine(request, watch, corpus, &scanner, scratch)?;
+    let mut work = examine::examine(request, watch, corpus, &scanner, scratch)?;
     steps::poison(&mut work)?;
     steps::contamination(&mut work)?;
     steps::quality(&mut work)?;
@@ -222,230 +219,6 @@ pub fn clean(request: &Request<'_>, watch: &dyn Watch) -> Result<Outcome, Curate
 
 fn parent_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// Reads every row: what it says, what is hidden in it, what must not be in it; and masks on the way.
-fn examine<'a>(
-    request: &'a Request<'a>,
-    watch: &'a dyn Watch,
-    corpus: Corpus,
-    scanner: &Scanner,
-    scratch: &Path,
-) -> Result<Work<'a>, CurateError> {
-    let clean = &request.config.clean;
-    let on_disk = |source| CurateError::Scratch { folder: scratch.to_path_buf(), source };
-    let rows = corpus.len();
-    let mut texts = TextStoreWriter::create(scratch).map_err(on_disk)?;
-    let mut rewritten = SpoolWriter::create(scratch).map_err(on_disk)?;
-    let (mut rewritten_rows, mut changes) = (HashMap::new(), HashMap::new());
-    let mut facts = Vec::with_capacity(rows);
-    let mut fates = Fates::new(rows);
-    let (mut sources, mut roles) = (Names::default(), Names::default());
-    let mut placeholders = Placeholders::default();
-    let mut form = StepReport::new(FORM, "remove", rows);
-    let mut hidden = StepReport::new(HIDDEN, name_of(&clean.hidden_text), 0);
-    let mut secrets = StepReport::new(SECRETS, name_of(&clean.secrets), 0);
-    let mut pii = StepReport::new(PII, name_of(&clean.pii), 0);
-
-    corpus.for_each(
-        "scanning",
-        watch,
-        |item| scanner.scan(item),
-        |index, scanned: Scanned| {
-            let Scanned { mut source, mut role, rewritten: mut object, hits, said } = scanned;
-            let looker = &scanner.looker;
-            if hits.iter().any(|hit| looker.masks(hit.finding.category)) {
-                let before = match object.take() {
-                    Some(object) => object,
-                    None => corpus.item(index)?.record.object,
-                };
-                let masked = mask_row(looker, &mut placeholders, &before, &hits);
-                // Sources and roles are named in the report.
-                let record = Record { origin: corpus.origin(index), object: masked };
-                (source, role) = scanner.names(&record);
-                object = Some(record.object);
-            }
-            let mut fact = Facts { source: sources.number(source), role: roles.number(role), ..Facts::default() };
-            let mut row_texts = Texts::default();
-            match said {
-                Err(problem) => {
-                    let problem = mask_text(looker, &mut placeholders, &problem);
-                    form.found += 1;
-                    form.example(|| format!("{}: {problem}", corpus.origin(index)));
-                    fates.remove(index, FORM, Why::Words(problem.into()));
-                    if let Some(object) = object {
-                        let json = serde_json::to_vec(&object).map_err(|error| on_disk(error.into()))?;
-                        rewritten_rows.insert(index as u32, rewritten.len() as u32);
-                        rewritten.push(&[&json]).map_err(on_disk)?;
-                    }
-                }
-                Ok(mut said) => {
-                    let mut told: Vec<String> = Vec::new();
-                    if !said.hidden.is_empty() {
-                        hidden.found += 1;
-                        for kind in &said.hidden {
-                            hidden.count(*kind);
-                        }
-                        hidden.example(|| format!("{}: {}", corpus.origin(index), said.hidden.join(", ")));
-                        match clean.hidden_text {
-                            HiddenAction::Drop => {
-                                let why = format!("hidden text: {}", said.hidden.join(", "));
-                                fates.remove(index, HIDDEN, Why::Words(why.into()));
-                            }
-                            HiddenAction::Strip => told.push(format!("hidden text: {}", said.hidden.join(", "))),
-                            HiddenAction::Off | HiddenAction::Report | HiddenAction::Block => {}
-                        }
-                    }
-                    for (category, action, report, step) in [
-                        (Category::Secret, clean.secrets, &mut secrets, SECRETS),
-                        (Category::Pii, clean.pii, &mut pii, PII),
-                    ] {
-                        if !scrub::has(&hits, category) {
-                            continue;
-                        }
-                        report.found += 1;
-                        let of_kind = || hits.iter().filter(|hit| hit.finding.category == category);
-                        for hit in of_kind() {
-                            report.count(hit.finding.rule);
-                        }
-                        let places: Vec<String> =
-                            of_kind().take(5).map(|hit| format!("{} at {}", hit.finding.rule, hit.path)).collect();
-                        report.example(|| format!("{}: {}", corpus.origin(index), places.join(", ")));
-                        if action == ScrubAction::Drop && fates.stays(index) {
-                            fates.remove(index, step, Why::Words(places.join(", ").into()));
-                        }
-                        if looker.masks(category) {
-                            told.extend(of_kind().map(|hit| format!("{}: {}", hit.finding.rule, hit.path)));
-                        }
-                    }
-                    if let Some(object) = object {
-                        let json = serde_json::to_vec(&object).map_err(|error| on_disk(error.into()))?;
-                        // What the row says is read again from what is written, so that the two cannot differ.
-                        match scanner.read_again(&corpus, index, object) {
-                            Ok((hash, texts)) => (said.hash, said.texts) = (hash, texts),
-                            Err(problem) if fates.stays(index) => {
-                                let why = format!("after masking: {problem}");
-                                fates.remove(index, FORM, Why::Words(why.into()));
-                            }
-                            Err(_) => {}
-                        }
-                        rewritten_rows.insert(index as u32, rewritten.len() as u32);
-                        rewritten.push(&[&json]).map_err(on_disk)?;
-                        changes.insert(index as u32, told);
-                        fact.changed = true;
-                    }
-                    fact.verdict = said.verdict;
-                    fact.hash = said.hash;
-                    fact.context = said.texts.context_key();
-                    fact.chars = u32::try_from(said.texts.chars()).unwrap_or(u32::MAX);
-                    fact.is_document = said.texts.question.is_empty();
-                    row_texts = said.texts;
-                }
-            }
-            texts.push(&row_texts).map_err(on_disk)?;
-            facts.push(fact);
-            Ok(())
-        },
-    )?;
-
-    let faults = mask_faults(&corpus, &scanner.looker, &mut placeholders, scratch)?;
-    let mut refusals = Vec::new();
-    form.removed = fates_of(&fates, FORM);
-    hidden.rows_in = form.rows_out();
-    hidden.removed = fates_of(&fates, HIDDEN);
-    secrets.rows_in = hidden.rows_out();
-    secrets.removed = fates_of(&fates, SECRETS);
-    pii.rows_in = secrets.rows_out();
-    pii.removed = fates_of(&fates, PII);
-    if clean.hidden_text == HiddenAction::Strip {
-        hidden.changed = hidden.found;
-    }
-    for (report, action, key) in [(&mut secrets, clean.secrets, "clean.secrets"), (&mut pii, clean.pii, "clean.pii")] {
-        if action == ScrubAction::Mask {
-            report.changed = report.found;
-        }
-        if action == ScrubAction::Block && report.found > 0 {
-            refusals.push(refusal(report, key));
-        }
-    }
-    if clean.hidden_text == HiddenAction::Block && hidden.found > 0 {
-        refusals.push(refusal(&hidden, "clean.hidden_text"));
-    }
-    Ok(Work {
-        request,
-        watch,
-        corpus,
-        faults,
-        rewritten: rewritten.finish().map_err(on_disk)?,
-        rewritten_rows,
-        changes,
-        texts: texts.finish().map_err(on_disk)?,
-        facts,
-        fates,
-        sources,
-        roles,
-        steps: vec![form, hidden, secrets, pii],
-        refusals,
-    })
-}
-
-/// A row with the findings that must not be written replaced.
-fn mask_row(
-    looker: &Looker,
-    placeholders: &mut Placeholders,
-    object: &Map<String, Value>,
-    hits: &[Hit],
-) -> Map<String, Value> {
-    scrub::rewrite(object, &mut |slot, text| {
-        let findings: Vec<_> = (hits.iter())
-            .filter(|hit| hit.slot == slot && looker.masks(hit.finding.category))
-            .map(|hit| &hit.finding)
-            .collect();
-        (!findings.is_empty()).then(|| placeholders.mask(text, &findings))
-    })
-}
-
-/// A text with the findings that must not be written replaced.
-fn mask_text(looker: &Looker, placeholders: &mut Placeholders, text: &str) -> String {
-    let mut findings = looker.findings_in(text);
-    findings.retain(|finding| looker.masks(finding.category));
-    placeholders.mask(text, &findings.iter().collect::<Vec<_>>())
-}
-
-/// The rows that could not be read, as lines of JSON without what must not be written.
-fn mask_faults(
-    corpus: &Corpus,
-    looker: &Looker,
-    placeholders: &mut Placeholders,
-    scratch: &Path,
-) -> Result<Spool, CurateError> {
-    let on_disk = |source| CurateError::Scratch { folder: scratch.to_path_buf(), source };
-    let mut masked = SpoolWriter::create(scratch).map_err(on_disk)?;
-    corpus.for_each_fault(|json| {
-        let mut line: Map<String, Value> = serde_json::from_slice(json).map_err(|error| on_disk(error.into()))?;
-        // Bytes that are no text may hold some between them.
-        let bytes = line.get("raw_hex").and_then(Value::as_str).map(crate::lineage::unhex_bytes);
-        let text = bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        if let Some(text) = text {
-            let without = mask_text(looker, placeholders, &text);
-            if without != text {
-                line.remove("raw_hex");
-                line.insert("raw".into(), Value::String(without));
-            }
-        }
-        for key in ["reason", "raw"] {
-            if let Some(Value::String(text)) = line.get_mut(key) {
-                *text = mask_text(looker, placeholders, text);
-            }
-        }
-        let json = serde_json::to_vec(&line).map_err(|error| on_disk(error.into()))?;
-        masked.push(&[&json]).map_err(on_disk)
-    })?;
-    masked.finish().map_err(on_disk)
-}
-
-fn fates_of(fates: &Fates, step: &str) -> usize {
-    fates.removed_by(step)
 }
 
 /// What a gate says that was told to block.
