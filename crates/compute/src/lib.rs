@@ -15,6 +15,7 @@
 //! ```
 
 pub mod backend;
+pub mod blocks;
 pub mod cpu;
 pub mod pool;
 pub mod reference;
@@ -26,5 +27,6 @@ pub use backend::{
     AdamWArgs, AttentionArgs, AttentionOutput, Backend, ComputeError, Dropout, HeadOutput, LinearArgs, LinearGradient,
     LinearOutput, RopeTable, SidePath, SidePathGradient, WeightProduct,
 };
+pub use blocks::BlockType;
 pub use tensor::{Tensor, Values, ValuesMut};
 pub use weight::{DType, Weight};
