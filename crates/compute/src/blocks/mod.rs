@@ -67,7 +67,7 @@ impl BlockType {
 
     /// Bytes of a row; `None` when the row is not a whole number of blocks.
     pub const fn row_bytes(self, cols: usize) -> Option<usize> {
-        if cols % self.block_len() == 0 { Some(cols / self.block_len() * self.block_bytes()) } else { None }
+        if cols.is_multiple_of(self.block_len()) { Some(cols / self.block_len() * self.block_bytes()) } else { None }
     }
 
     /// Bytes of a matrix; `None` when its rows are not whole numbers of blocks, or the number does not fit.
