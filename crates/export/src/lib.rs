@@ -1,0 +1,10 @@
+//! From a base model and an adapter to a model in another format, and the gate that proves it is the same.
+
+pub mod error;
+pub mod floats;
+pub mod gate;
+pub mod hf;
+pub mod tensors;
+
+pub use error::ExportError;
+pub use floats::FloatType;
