@@ -4,8 +4,18 @@
 //! tuned model's own greedy answer behind them); for every position the Kullback-Leibler divergence of the artefact's
 //! distribution from the tuned one is taken, and whether both have the same most probable token. *How it is asked*: special
 //! tokens, stop tokens, the ids of sample texts, and chats as the template renders them. *What the model is*: every field of
-//! the spec. A tune that the artefact has lost is told from rounding by its own measure: the divergence of the artefact from
-//! the tuned model must be small beside that of the base without its adapter.
+//! the spec.
+//!
+//! A tune that the artefact has lost, or has twice, is told from rounding by the share that it kept. With `d(p, q)` the mean
+//! divergence of q from p,
+//!
+//! ```text
+//! kept = (d(base, artefact) - d(tuned, artefact) + d(base, tuned)) / (2 d(base, tuned))
+//! ```
+//!
+//! For small changes the divergence is a squared length, and this is how far the artefact went along the way from the base to
+//! the tuned model: 0 for the base itself, 1 for the tuned model, 2 for one with alpha taken twice. Rounding goes off at
+//! right angles to that way and cancels.
 
 mod logits;
 mod prompts;
@@ -41,27 +51,27 @@ pub struct Limits {
     /// Share of the positions at which the tuned model is sure (its best token leads by [`SURE_LEAD`]) that must have the
     /// same best token.
     pub sure_agreement: f64,
-    /// Largest share of the tune that may be lost: mean divergence of the artefact over that of the untuned base.
-    pub lost_share: f64,
+    /// How far from 1 the share of the tune that was kept may be.
+    pub kept_tolerance: f64,
 }
 
 /// Probability by which the best token leads the second where the model counts as sure.
 pub const SURE_LEAD: f64 = 0.1;
 
-/// Below this divergence of the tuned model from its base, in nats, there is too little to lose for a share of it.
+/// Below this divergence of the tuned model from its base, in nats, a share of it cannot be measured.
 const LEAST_EFFECT: f64 = 1e-4;
 
 impl Limits {
     /// For an artefact with the base's own precision, or 16 bits a value.
-    pub const ROUNDED: Self = Self { mean_kl: 0.01, sure_agreement: 0.98, lost_share: 0.1 };
+    pub const ROUNDED: Self = Self { mean_kl: 0.01, sure_agreement: 0.98, kept_tolerance: 0.03 };
     /// For 8 bits a value.
-    pub const Q8: Self = Self { mean_kl: 0.02, sure_agreement: 0.97, lost_share: 0.15 };
+    pub const Q8: Self = Self { mean_kl: 0.02, sure_agreement: 0.97, kept_tolerance: 0.08 };
     /// For 6 bits a value.
-    pub const Q6: Self = Self { mean_kl: 0.04, sure_agreement: 0.95, lost_share: 0.3 };
+    pub const Q6: Self = Self { mean_kl: 0.04, sure_agreement: 0.95, kept_tolerance: 0.12 };
     /// For 5 bits a value.
-    pub const Q5: Self = Self { mean_kl: 0.08, sure_agreement: 0.92, lost_share: 0.4 };
+    pub const Q5: Self = Self { mean_kl: 0.08, sure_agreement: 0.92, kept_tolerance: 0.18 };
     /// For 4 bits a value.
-    pub const Q4: Self = Self { mean_kl: 0.2, sure_agreement: 0.85, lost_share: 0.5 };
+    pub const Q4: Self = Self { mean_kl: 0.2, sure_agreement: 0.85, kept_tolerance: 0.25 };
 }
 
 /// What the gate found.
@@ -87,10 +97,10 @@ pub struct GateReport {
     pub sure_tokens: usize,
     /// Share of those with the same best token.
     pub sure_agreement: f64,
-    /// Mean divergence of the base without adapter from the tuned model; `None` without an adapter.
+    /// Mean divergence of the tuned model from the base without adapter; `None` without an adapter.
     pub effect_kl: Option<f64>,
-    /// Share of the effect that the artefact has lost.
-    pub lost_share: Option<f64>,
+    /// Share of that way which the artefact went; `None` where the effect is too small to tell.
+    pub kept_share: Option<f64>,
 }
 
 /// Asks both the same and compares.
@@ -107,7 +117,7 @@ pub fn compare(
     let mut reasons = spec_differences(&tuned.base.spec, &artefact.base.spec);
     reasons.extend(text_differences(tuned.text, artefact.text)?);
     let mut total = Divergence::default();
-    let mut effect = Divergence::default();
+    let mut effect: Option<Effect> = tuned.adapter.is_some().then(Effect::default);
     // Two models of different shape cannot be asked the same.
     if tuned.base.spec.vocabulary != artefact.base.spec.vocabulary {
         return Ok(report(reasons, limits, 0, &total, None));
@@ -119,12 +129,27 @@ pub fn compare(
         let tuned_tv = of_tuned.logits(ids, tuned.adapter)?;
         let artefact_tv = Decoder::new(backend, artefact.base, positions)?.logits(ids, artefact.adapter)?;
         total.add(&tuned_tv, &artefact_tv);
-        if tuned.adapter.is_some() {
-            effect.add(&tuned_tv, &of_tuned.logits(ids, None)?);
+        if let Some(effect) = &mut effect {
+            let base_tv = of_tuned.logits(ids, None)?;
+            effect.of_tuned.add(&base_tv, &tuned_tv);
+            effect.of_artefact.add(&base_tv, &artefact_tv);
         }
     }
-    let effect_kl = tuned.adapter.is_some().then(|| effect.mean_kl());
-    Ok(report(reasons, limits, sequences.len(), &total, effect_kl))
+    Ok(report(reasons, limits, sequences.len(), &total, effect.as_ref()))
+}
+
+/// Divergences from the base without its adapter.
+#[derive(Debug, Default)]
+struct Effect {
+    of_tuned: Divergence,
+    of_artefact: Divergence,
+}
+
+impl Effect {
+    fn kept_share(&self, of_tuned_to_artefact: f64) -> Option<f64> {
+        let effect = self.of_tuned.mean_kl();
+        (effect > LEAST_EFFECT).then(|| (self.of_artefact.mean_kl() - of_tuned_to_artefact + effect) / (2.0 * effect))
+    }
 }
 
 fn report(
@@ -132,10 +157,10 @@ fn report(
     limits: Limits,
     sequences: usize,
     total: &Divergence,
-    effect_kl: Option<f64>,
+    effect: Option<&Effect>,
 ) -> GateReport {
     let mean_kl = total.mean_kl();
-    let lost_share = effect_kl.filter(|&effect| effect > LEAST_EFFECT).map(|effect| mean_kl / effect);
+    let kept_share = effect.and_then(|effect| effect.kept_share(mean_kl));
     if sequences > 0 && exceeds(mean_kl, limits.mean_kl) {
         reasons
             .push(format!("its answers diverge by {mean_kl:.4} nats a token, at most {} are allowed", limits.mean_kl));
@@ -147,13 +172,14 @@ fn report(
             100.0 * limits.sure_agreement
         ));
     }
-    if let Some(lost) = lost_share
-        && exceeds(lost, limits.lost_share)
+    if let Some(kept) = kept_share
+        && exceeds((kept - 1.0).abs(), limits.kept_tolerance)
     {
         reasons.push(format!(
-            "{:.0} % of what the adapter changed is lost, at most {:.0} % may be",
-            100.0 * lost.min(1.0),
-            100.0 * limits.lost_share
+            "it has {:.0} % of what the adapter changed, {:.0} to {:.0} % are allowed",
+            100.0 * kept,
+            100.0 * (1.0 - limits.kept_tolerance),
+            100.0 * (1.0 + limits.kept_tolerance)
         ));
     }
     GateReport {
@@ -167,8 +193,8 @@ fn report(
         agreement: total.agreement(),
         sure_tokens: total.sure_tokens,
         sure_agreement: total.sure_agreement(),
-        effect_kl,
-        lost_share,
+        effect_kl: effect.map(|effect| effect.of_tuned.mean_kl()),
+        kept_share,
     }
 }
 

@@ -8,10 +8,11 @@ use std::path::Path;
 
 use attune_compute::Backend;
 use attune_formats::files::DirWriter;
-use attune_model::{Adapter, BaseModel};
+use attune_model::BaseModel;
 
 use crate::error::ExportError;
 use crate::floats::FloatType;
+use crate::tuned::Tuned;
 
 pub use config::config_of_spec;
 pub use weights::DEFAULT_SHARD_BYTES;
@@ -37,6 +38,8 @@ impl Default for FolderOptions {
 /// What was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
+    /// Type of the matrices.
+    pub dtype: FloatType,
     /// Tensors.
     pub tensors: usize,
     /// Tensors that the adapter changed.
@@ -51,17 +54,16 @@ pub struct Written {
 /// When the disk is full, a value does not fit into its type, or a file of the base that is copied is broken.
 pub fn write_folder(
     dir: &DirWriter,
-    base: &BaseModel,
-    adapter: Option<&Adapter>,
+    tuned: &Tuned,
     backend: &dyn Backend,
     options: &FolderOptions,
 ) -> Result<Written, ExportError> {
-    let (written, dtype) = weights::write(dir, base, adapter, backend, options)?;
+    let base = &tuned.base;
+    let written = weights::write(dir, base, tuned.adapter.as_ref(), backend, options)?;
     let source = source_folder(base);
-    config::write(dir, base, source, dtype)?;
-    if let Some(source) = source {
-        text_files::copy(source, dir)?;
-    }
+    config::write(dir, base, source, written.dtype)?;
+    let own_template = tuned.text.chat_template().filter(|_| tuned.own_template);
+    text_files::copy(dir, tuned.text.dir(), source, own_template)?;
     Ok(written)
 }
 

@@ -21,14 +21,14 @@ pub const DEFAULT_SHARD_BYTES: u64 = 5_000_000_000;
 /// Chunks that wait for the disk while the next one is computed.
 const CHUNKS_AHEAD: usize = 2;
 
-/// Writes the files and says what the type of the matrices is.
+/// Writes the files.
 pub(super) fn write(
     dir: &DirWriter,
     base: &BaseModel,
     adapter: Option<&Adapter>,
     backend: &dyn Backend,
     options: &FolderOptions,
-) -> Result<(Written, FloatType), ExportError> {
+) -> Result<Written, ExportError> {
     let tensors = export_tensors(base, adapter);
     let types: Vec<FloatType> = tensors.iter().map(|tensor| type_of(base, tensor, options.dtype)).collect();
     let planned: Vec<PlannedTensor> = tensors
@@ -66,9 +66,9 @@ pub(super) fn write(
         dir.write("model.safetensors.index.json", text.as_bytes())?;
     }
     let changed = tensors.iter().filter(|tensor| tensor.module.is_some()).count();
-    let matrix =
-        tensors.iter().position(|tensor| tensor.name.ends_with("q_proj.weight")).map_or(FloatType::F32, |at| types[at]);
-    Ok((Written { tensors: tensors.len(), changed, bytes }, matrix))
+    let of_matrices = tensors.iter().zip(&types).find(|(tensor, _)| tensor.name.ends_with("q_proj.weight"));
+    let dtype = of_matrices.map_or(FloatType::F32, |(_, &float)| float);
+    Ok(Written { dtype, tensors: tensors.len(), changed, bytes })
 }
 
 /// The type in which a tensor is written.
