@@ -12,10 +12,11 @@ use attune_compute::cpu::Cpu;
 use attune_compute::rng;
 use attune_export::Tuned;
 use attune_export::gate::{GateReport, Limits, Side, compare, default_prompts};
+use attune_export::ollama::{TurnTexts, modelfile};
 use attune_export::tuned::open_model;
 use attune_formats::tensors::{self, F32Tensor, TensorView};
 use attune_model::{Adapter, AdapterSpec, BaseModel, LayerChoice, Targets};
-use attune_text::LoadOptions;
+use attune_text::{LoadOptions, TextModel};
 use serde_json::{Value, json};
 
 use common::{Scratch, ft, names};
@@ -359,4 +360,24 @@ fn prompts_of_ones_own_are_asked() {
     let nowhere =
         ft(scratch.dir(), &["fuse", "--model", "base", "--adapter", "adapter", "--prompts", "none", "--out", "c"]);
     nowhere.refused(1, &["none"]);
+}
+
+/// Templates of real models: what Ollama is to render is what the model was trained with, or nothing.
+#[test]
+fn turn_texts_of_real_templates_are_found() {
+    let Some(shapes) = common::shared("models/shapes") else { return };
+    for (name, user, assistant_end) in [
+        ("llama-3.2-1b-instruct", "<|start_header_id|>user<|end_header_id|>\n\n", "<|eot_id|>"),
+        ("qwen2.5-0.5b-instruct", "<|im_start|>user\n", "<|im_end|>\n"),
+    ] {
+        let text = TextModel::load(&shapes.join(name), &LoadOptions::default()).expect("a tokenizer");
+        let texts = TurnTexts::find(&text).unwrap_or_else(|| panic!("{name}: no texts around turns"));
+        assert_eq!((texts.user.0.as_str(), texts.assistant.1.as_str()), (user, assistant_end), "{name}");
+        let file = modelfile(&text, "model.gguf");
+        assert!(file.contains("FROM ./model.gguf") && file.contains("PARAMETER stop"), "{file}");
+    }
+    // The system message goes into the last question: no text around a turn.
+    let text = TextModel::load(&shapes.join("mistral-7b-instruct-v0.3"), &LoadOptions::default()).expect("a tokenizer");
+    assert_eq!(TurnTexts::find(&text), None);
+    assert!(!modelfile(&text, "model.gguf").contains("TEMPLATE \""));
 }

@@ -5,6 +5,7 @@ pub mod error;
 pub mod floats;
 pub mod gate;
 pub mod hf;
+pub mod ollama;
 pub mod report;
 pub mod tensors;
 pub mod tuned;
