@@ -87,21 +87,25 @@ impl BaseModel {
 
     /// A model of that spec with small made-up weights, to measure how fast a machine is. All layers share the bytes of
     /// one, and the head those of the embedding.
+    ///
+    /// # Panics
+    /// If `dtype` is one of blocks.
     pub fn made_up(spec: &DecoderSpec, dtype: DType) -> Self {
+        let Some(element_bytes) = dtype.element_bytes() else { panic!("made-up weights in {dtype:?}") };
         let shapes: Vec<(usize, usize)> = Linear::ALL.iter().map(|&linear| spec.linear_shape(linear)).collect();
         let of_layer: usize = shapes.iter().map(|(rows, cols)| rows * cols).sum();
         let values = of_layer + spec.vocabulary * spec.hidden;
         let pattern: Vec<f32> =
             (0..MADE_UP_PATTERN as u64).map(|i| 0.04 * rng::uniform_f32(rng::mix(i)) - 0.02).collect();
         let pattern = Weight::from_f32_as(dtype, 1, pattern.len(), &pattern);
-        let mut bytes = Vec::with_capacity(values * dtype.size_bytes() + pattern.bytes().len());
-        while bytes.len() < values * dtype.size_bytes() {
+        let mut bytes = Vec::with_capacity(values * element_bytes + pattern.bytes().len());
+        while bytes.len() < values * element_bytes {
             bytes.extend_from_slice(pattern.bytes());
         }
         let memory: Arc<dyn AsRef<[u8]> + Send + Sync> = Arc::new(bytes);
         let mut start = 0;
         let mut take = |(rows, cols): (usize, usize)| {
-            let end = start + rows * cols * dtype.size_bytes();
+            let end = start + rows * cols * element_bytes;
             Weight::new(dtype, rows, cols, Arc::clone(&memory), std::mem::replace(&mut start, end)..end)
         };
         let weights: Vec<Weight> = shapes.iter().map(|&shape| take(shape)).collect();
@@ -288,6 +292,7 @@ fn first_non_finite(dtype: DType, bytes: &[u8]) -> Option<usize> {
             .position(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) & 0x7f80_0000 == 0x7f80_0000),
         DType::Bf16 => half(0x7f80),
         DType::F16 => half(0x7c00),
+        DType::Block(_) => None,
     }
 }
 

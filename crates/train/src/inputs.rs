@@ -276,7 +276,7 @@ fn plan_memory(
         spec: &base.spec,
         adapter: &adapter,
         surroundings: Surroundings {
-            activation_bytes: backend.activation_dtype(base.dtype()).size_bytes(),
+            activation_bytes: backend.activation_dtype(base.dtype()).element_bytes().unwrap_or(size_of::<f32>()),
             weights_bytes: base.size_bytes(),
             program_bytes: held_bytes,
             threads: threads(config),

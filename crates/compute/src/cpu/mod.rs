@@ -47,6 +47,7 @@ mod pack;
 mod pack_amx;
 mod packed;
 pub mod peak;
+mod stage;
 mod workers;
 
 use std::fmt;
@@ -79,10 +80,10 @@ struct Engine {
 }
 
 impl Engine {
-    /// The kernels for factors of this type: `bf16` is multiplied as such where the processor can, anything else in
-    /// `f32`.
+    /// The kernels for factors of this type: `bf16` and blocks are multiplied in `bf16` where the processor can, anything
+    /// else in `f32`.
     fn kernels_for(&self, dtype: DType) -> &'static Kernels {
-        self.bf16.filter(|_| dtype == DType::Bf16).unwrap_or(self.kernels)
+        self.bf16.filter(|_| dtype.of_products() == DType::Bf16).unwrap_or(self.kernels)
     }
 
     fn multiply(&self, kernels: &Kernels, rows: usize, products: Vec<Product>) {
@@ -173,7 +174,7 @@ impl Backend for Cpu {
 
     fn activation_dtype(&self, weights: DType) -> DType {
         match self.engine.bf16 {
-            Some(_) if weights == DType::Bf16 => DType::Bf16,
+            Some(_) if weights.of_products() == DType::Bf16 => DType::Bf16,
             _ => DType::F32,
         }
     }
