@@ -68,6 +68,38 @@ pub enum TextError {
         /// What the tokenizer library said.
         reason: String,
     },
+    /// A vocabulary of another format breaks one of its rules.
+    #[error("the vocabulary in {path} is damaged: {rule}", path = path.display())]
+    BadVocabulary {
+        /// The file.
+        path: PathBuf,
+        /// Which rule, and where it is broken.
+        rule: String,
+    },
+    /// A vocabulary of a kind that this program has no tokenizer for.
+    #[error("{path}: the {what} {name:?} is not supported (known: {known})", path = path.display())]
+    UnknownVocabulary {
+        /// The file.
+        path: PathBuf,
+        /// What is unknown, as in `pre-tokenizer`.
+        what: &'static str,
+        /// Its name in the file.
+        name: String,
+        /// The names that are supported.
+        known: String,
+    },
+    /// The tokenizer has a part that the target format cannot express.
+    #[error("the tokenizer's {part} has no counterpart in {format}: {found} (known: {known})")]
+    NoCounterpart {
+        /// The format that was to be written.
+        format: &'static str,
+        /// The part, as in `pre-tokenizer`.
+        part: &'static str,
+        /// What the tokenizer has.
+        found: String,
+        /// What could be written.
+        known: String,
+    },
     /// A token that the configuration names is not in the vocabulary.
     #[error("{path}: `{key}` is {token:?}, which the tokenizer does not know", path = path.display())]
     UnknownToken {
@@ -230,6 +262,12 @@ impl TextError {
                 "only tokenizer.json is read (not tokenizer.model, vocab.json or tiktoken files): convert with \
                  `AutoTokenizer.from_pretrained(dir).save_pretrained(dir)`, or set model.tokenizer to a folder that has one"
             }
+            Self::BadVocabulary { .. } => {
+                "the file is damaged or was written by a broken converter; download it again, or set model.tokenizer \
+                 to a folder with the model's tokenizer.json"
+            }
+            Self::UnknownVocabulary { .. } => "set model.tokenizer to a folder with the model's tokenizer.json",
+            Self::NoCounterpart { .. } => "export to a Hugging Face folder instead, which keeps the tokenizer as it is",
             Self::UnknownToken { .. } => "tokenizer.json and tokenizer_config.json are not of the same model",
             Self::NoChatTemplate { .. } => {
                 "set model.chat_template to `chatml` (if the tokenizer has <|im_start|> and <|im_end|>), to `plain` \

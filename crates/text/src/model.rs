@@ -66,13 +66,35 @@ impl Default for LoadOptions {
 pub struct TextModel {
     dir: PathBuf,
     pub(crate) tokens: Tokens,
-    template: Option<ChatTemplate>,
+    /// tokenizer_config.json, or what stands for it.
+    pub(crate) config: JsonFile,
+    /// special_tokens_map.json, or what stands for it.
+    pub(crate) special_map: JsonFile,
+    pub(crate) template: Option<ChatTemplate>,
     variables: Vec<(String, Value)>,
     pub(crate) probe: Probe,
     /// The token with which the template ends an assistant turn.
     end_of_turn: Option<u32>,
     stop_ids: Vec<u32>,
     identity: String,
+}
+
+/// What a [`TextModel`] is made of, as it was read or converted.
+pub(crate) struct Source {
+    /// The folder or file, for messages.
+    pub(crate) dir: PathBuf,
+    /// Where the tokenizer comes from, for messages.
+    pub(crate) path: PathBuf,
+    /// Content of a `tokenizer.json`.
+    pub(crate) tokenizer: Vec<u8>,
+    /// Content of a `tokenizer_config.json`.
+    pub(crate) config: JsonFile,
+    /// Content of a `special_tokens_map.json`.
+    pub(crate) special_map: JsonFile,
+    /// Ids that end a text beside the tokenizer's own.
+    pub(crate) stop_ids: Vec<u32>,
+    /// Content of `chat_template.jinja` in `dir`.
+    pub(crate) beside: Option<String>,
 }
 
 /// A template together with the variables that do not change from chat to chat.
@@ -149,17 +171,33 @@ impl TextModel {
         };
         let config = JsonFile::read(&tokenizer_dir, "tokenizer_config.json")?;
         let special_map = JsonFile::read(&tokenizer_dir, "special_tokens_map.json")?;
-        let tokens = Tokens::load(&tokenizer_dir, &config, &special_map)?;
-        let template = find_template(&tokenizer_dir, options, &config, &tokens)?;
-        let variables = template_variables(options, &config, &special_map)?;
-        let mut stop_ids: Vec<u32> = tokens.eos().map(|eos| eos.id).into_iter().collect();
+        let path = tokenizer_dir.join("tokenizer.json");
+        let Some(tokenizer) = files::read_bytes(&path, files::MAX_TOKENIZER_BYTES)? else {
+            return Err(TextError::NoTokenizer { dir: tokenizer_dir });
+        };
+        let mut stop_ids = Vec::new();
         for name in ["generation_config.json", "config.json"] {
             stop_ids.extend(JsonFile::read(model_dir, name)?.ids("eos_token_id")?);
         }
+        let beside = files::read_text(&tokenizer_dir.join("chat_template.jinja"), MAX_TEMPLATE_BYTES as u64)?;
+        let source = Source { dir: tokenizer_dir, path, tokenizer, config, special_map, stop_ids, beside };
+        Self::assemble(source, options)
+    }
+
+    /// Puts together what was read, wherever it came from.
+    pub(crate) fn assemble(source: Source, options: &LoadOptions) -> Result<Self, TextError> {
+        let Source { dir, path, tokenizer, config, special_map, stop_ids: named_stops, beside } = source;
+        let tokens = Tokens::new(&path, &tokenizer, &config, &special_map)?;
+        let template = find_template(&dir, beside, options, &config, &tokens)?;
+        let variables = template_variables(options, &config, &special_map)?;
+        let mut stop_ids: Vec<u32> = tokens.eos().map(|eos| eos.id).into_iter().collect();
+        stop_ids.extend(named_stops);
         let identity = identity(&tokens, template.as_ref(), &variables, options);
         let mut model = Self {
-            dir: tokenizer_dir,
+            dir,
             tokens,
+            config,
+            special_map,
             template,
             variables,
             probe: Probe::default(),
@@ -346,6 +384,7 @@ impl TextModel {
 /// `chat_template` of tokenizer_config.json (a text, or a list of named ones, of which `default` is taken).
 fn find_template(
     dir: &Path,
+    beside: Option<String>,
     options: &LoadOptions,
     config: &JsonFile,
     tokens: &Tokens,
@@ -362,9 +401,8 @@ fn find_template(
             None => Err(TextError::UnknownTemplate { name: name.clone() }),
         };
     }
-    let beside = dir.join("chat_template.jinja");
-    if let Some(text) = files::read_text(&beside, limit)? {
-        return compile(text, &beside.display().to_string());
+    if let Some(text) = beside {
+        return compile(text, &dir.join("chat_template.jinja").display().to_string());
     }
     let origin = config.path.display().to_string();
     match config.content.get("chat_template") {
