@@ -207,7 +207,7 @@ const FAULTS: [Fault; 9] = [
     Fault {
         name: "another rope theta",
         plant: |folder| change_json(folder.join("config.json"), |config| config["rope_theta"] = json!(20000.0)),
-        said: "rope theta",
+        said: "rotates positions",
     },
     Fault {
         name: "rope scaling lost or invented",
@@ -216,7 +216,7 @@ const FAULTS: [Fault; 9] = [
                 config["rope_scaling"] = json!({"rope_type": "linear", "factor": 2.0});
             });
         },
-        said: "rope scaling",
+        said: "rotates positions",
     },
     Fault {
         name: "no end-of-text token",

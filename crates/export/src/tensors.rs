@@ -89,13 +89,14 @@ pub fn export_tensors<'a>(base: &'a BaseModel, adapter: Option<&'a Adapter>) -> 
 /// Runs over a tensor's rows in order, some at a time, as `f32` with the adapter's change: `W + scale * B A`.
 ///
 /// # Shapes
-/// Each tensor given to `each` is `[some rows, cols]`.
+/// Each tensor given to `each` is `[some rows, cols]`, of a multiple of `row_multiple` rows.
 ///
 /// # Errors
 /// What `each` returns.
 pub fn for_each_rows<E>(
     tensor: &ExportTensor,
     backend: &dyn Backend,
+    row_multiple: usize,
     mut each: impl FnMut(Tensor) -> Result<(), E>,
 ) -> Result<(), E> {
     let (rows, cols) = tensor.matrix_shape();
@@ -104,7 +105,7 @@ pub fn for_each_rows<E>(
         Values::Matrix(weight) => weight,
     };
     let side = tensor.module.map(|module| SideProduct::new(module, cols));
-    let step = (CHUNK_BYTES / (cols * size_of::<f32>())).clamp(1, rows.max(1));
+    let step = (CHUNK_BYTES / (cols * size_of::<f32>())).clamp(1, rows.max(1)).next_multiple_of(row_multiple);
     for first in (0..rows).step_by(step) {
         let count = step.min(rows - first);
         let mut chunk = Tensor::zeros(count, cols);

@@ -10,6 +10,7 @@ pub mod decoder;
 pub mod error;
 mod families;
 pub mod generate;
+pub mod gguf;
 mod layer;
 pub mod operations;
 pub mod peft;

@@ -16,6 +16,9 @@ pub enum TextError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A GGUF file is broken.
+    #[error(transparent)]
+    Gguf(#[from] attune_formats::gguf::GgufError),
     /// A file is larger than any real one of its kind.
     #[error("{path} has {bytes} bytes; at most {limit} are read", path = path.display())]
     TooLarge {
@@ -254,6 +257,7 @@ impl TextError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Read { .. } => "check the path and its permissions",
+            Self::Gguf(_) => "the file is damaged or no whole language model: fetch it again and compare its checksum",
             Self::TooLarge { .. } => "this is not the file it should be; download the model again",
             Self::NotUtf8 { .. } | Self::Json { .. } | Self::WrongType { .. } | Self::BadTokenizer { .. } => {
                 "the file is damaged or of an unknown form; download the model again"

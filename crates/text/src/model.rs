@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use attune_formats::gguf::GgufFile;
 use chrono::NaiveDate;
 use minijinja::Value;
 use serde_json::{Map, Value as Json};
@@ -159,11 +160,19 @@ impl ChatRenderer<'_> {
 }
 
 impl TextModel {
-    /// Reads tokenizer, special tokens and chat template from a model folder in Hugging Face layout.
+    /// Reads tokenizer, special tokens and chat template from a model folder in Hugging Face layout, or from a GGUF file.
     ///
     /// # Errors
     /// [`TextError`]: missing or damaged files, tokens that the vocabulary lacks, a template that does not parse.
-    pub fn load(model_dir: &Path, options: &LoadOptions) -> Result<Self, TextError> {
+    pub fn load(model: &Path, options: &LoadOptions) -> Result<Self, TextError> {
+        let model_dir = model;
+        if options.tokenizer.is_none()
+            && model.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf"))
+            && !model.is_dir()
+        {
+            let vocabulary = crate::gguf::read_vocabulary(&GgufFile::open(model)?)?;
+            return Self::from_gguf_vocabulary(&vocabulary, model, options);
+        }
         let tokenizer_dir = match &options.tokenizer {
             Some(path) if path.is_dir() => path.clone(),
             Some(path) => path.parent().map(Path::to_owned).unwrap_or_default(),

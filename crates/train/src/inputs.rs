@@ -182,7 +182,7 @@ impl Inputs {
         let scan = base.scan(threads(config));
         let weights = scan.files.into_iter().map(|(path, blake3)| Ok(HashedFile { path, blake3 }));
         let identity = Identity {
-            base: weights.chain([HashedFile::read(&base.config_file())]).collect::<Result<_, _>>()?,
+            base: weights.chain(base.config_file().map(|path| HashedFile::read(&path))).collect::<Result<_, _>>()?,
             text: text.identity(),
             train: prepared.train_files,
             validation: prepared.validation_files,

@@ -18,7 +18,7 @@ mod error;
 mod folder;
 mod header;
 mod mapped;
-mod scan;
+pub(crate) mod scan;
 mod small;
 mod stream;
 

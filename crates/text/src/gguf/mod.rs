@@ -4,11 +4,13 @@
 //! Two kinds are known, by the names that GGUF gives them: `gpt2` (byte-level BPE with a named pre-tokenizer) and
 //! `llama` (sentencepiece BPE: scores instead of merges, bytes as `<0x0A>`).
 
+mod file;
 mod pre;
 mod read;
 mod scores;
 mod write;
 
+pub use file::read_vocabulary;
 use scores::merges_of_scores;
 pub use write::GgufVocabulary;
 
