@@ -187,6 +187,7 @@ fn peft_opens_adapters_that_we_made() {
         rank_pattern: BTreeMap::new(),
         alpha_pattern: BTreeMap::new(),
         use_rslora: false,
+        use_dora: false,
     };
     let attention = Targets::Some(vec![Linear::V, Linear::Q]);
     let specs = [
