@@ -4,6 +4,7 @@
 //! - [`tensors`] maps a base model's weights and reads and writes small safetensors files.
 //! - [`peft`] reads and writes LoRA adapters in PEFT's layout.
 //! - [`gguf`] reads and writes GGUF files.
+//! - [`mlx`] reads and writes the adapters of mlx-lm.
 //! - [`manifest`] seals a folder, so that an incomplete or damaged one is recognised.
 //!
 //! ```
@@ -30,5 +31,6 @@
 pub mod files;
 pub mod gguf;
 pub mod manifest;
+pub mod mlx;
 pub mod peft;
 pub mod tensors;
