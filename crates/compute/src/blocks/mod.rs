@@ -18,6 +18,8 @@
 //! # Source
 //! ggml's `ggml-common.h` (layouts of the types of GGUF); Dettmers et al.: "QLoRA", 2023, and bitsandbytes.
 
+pub mod encode;
+
 use std::fmt;
 
 /// A type of blocks.
