@@ -38,6 +38,7 @@ enum Command {
     Resume(commands::resume::Args),
     Generate(commands::generate::Args),
     Data(commands::data::Args),
+    Checkpoint(commands::checkpoint::Args),
     Bench(commands::bench::Args),
     Schema(commands::schema::Args),
 }
@@ -53,6 +54,7 @@ pub fn main() -> ExitCode {
         Command::Resume(args) => commands::resume::run(&args),
         Command::Generate(args) => commands::generate::run(&args),
         Command::Data(args) => commands::data::run(&args),
+        Command::Checkpoint(args) => commands::checkpoint::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Schema(args) => commands::schema::run(&args),
     };
