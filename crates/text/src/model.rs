@@ -286,6 +286,16 @@ impl TextModel {
         self.identity.clone()
     }
 
+    /// blake3 (hex) of the tokenizer's file.
+    pub fn tokenizer_hash(&self) -> String {
+        self.tokens.hash().to_hex().to_string()
+    }
+
+    /// blake3 (hex) of the chat template's text.
+    pub fn template_hash(&self) -> Option<String> {
+        self.template.as_ref().map(|template| blake3::hash(template.text().as_bytes()).to_hex().to_string())
+    }
+
     /// Renders a chat as text.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use attune_config::{
     AdapterConfig, AdapterMethod, BackendChoice, Config, DataFormat, Layers, TargetModules, TemplateDate,
 };
 use attune_data::{DataSet, FileReport, FormatChoice, ReadOptions, Row, split_validation};
+use attune_formats::manifest::MadeFrom;
 use attune_model::{Adapter, AdapterModule, AdapterSpec, BaseModel, DecoderSpec, LayerChoice, Linear, Targets};
 use attune_text::{LoadOptions, TextModel, TrainOn};
 use serde_json::Value;
@@ -152,6 +153,18 @@ impl Prepared {
 }
 
 impl Inputs {
+    /// To what the checkpoints and the adapter of this run belong.
+    pub fn made_from(&self) -> MadeFrom {
+        let files = self.identity.base.iter().map(|file| (file.path.as_path(), file.blake3.as_str()));
+        MadeFrom {
+            base: Some(MadeFrom::hash_of_base(files)),
+            tokenizer: Some(self.text.tokenizer_hash()),
+            chat_template: self.text.template_hash(),
+            text: Some(self.identity.text.clone()),
+            ..MadeFrom::default()
+        }
+    }
+
     /// Reads and checks everything, the cheap things first. On resume, `before` is the identity when the run started.
     ///
     /// # Errors
