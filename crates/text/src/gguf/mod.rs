@@ -4,12 +4,12 @@
 //! Two kinds are known, by the names that GGUF gives them: `gpt2` (byte-level BPE with a named pre-tokenizer) and
 //! `llama` (sentencepiece BPE: scores instead of merges, bytes as `<0x0A>`).
 
-mod pre;
+pub(crate) mod pre;
 mod read;
 mod scores;
 mod write;
 
-use scores::merges_of_scores;
+pub(crate) use scores::merges_of_scores;
 pub use write::GgufVocabulary;
 
 #[cfg(doc)]
