@@ -57,7 +57,7 @@ pub enum TextError {
         /// What it is.
         got: &'static str,
     },
-    /// The model folder has no `tokenizer.json`.
+    /// The model folder has no tokenizer.
     #[error("no tokenizer.json in {dir}", dir = dir.display())]
     NoTokenizer {
         /// The folder.
@@ -263,8 +263,8 @@ impl TextError {
                 "the file is damaged or of an unknown form; download the model again"
             }
             Self::NoTokenizer { .. } => {
-                "only tokenizer.json is read (not tokenizer.model, vocab.json or tiktoken files): convert with \
-                 `AutoTokenizer.from_pretrained(dir).save_pretrained(dir)`, or set model.tokenizer to a folder that has one"
+                "a model folder has tokenizer.json, tokenizer.model, tekken.json or a *.tiktoken file: download it again, \
+                 or set model.tokenizer to a folder that has one"
             }
             Self::BadVocabulary { .. } => {
                 "the file is damaged or was written by a broken converter; download it again, or set model.tokenizer \

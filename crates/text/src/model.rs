@@ -16,6 +16,7 @@ use crate::marks;
 use crate::stream::DecodeStream;
 use crate::template::{ChatTemplate, MAX_TEMPLATE_BYTES, RenderError, Rendered, to_template_value};
 use crate::tokens::{Tokenized, Tokens};
+use crate::vocabulary;
 
 /// Special tokens that chat templates see as variables.
 const TOKEN_VARIABLES: [&str; 7] =
@@ -178,12 +179,9 @@ impl TextModel {
             Some(path) => path.parent().map(Path::to_owned).unwrap_or_default(),
             None => model_dir.to_owned(),
         };
-        let config = JsonFile::read(&tokenizer_dir, "tokenizer_config.json")?;
+        let mut config = JsonFile::read(&tokenizer_dir, "tokenizer_config.json")?;
         let special_map = JsonFile::read(&tokenizer_dir, "special_tokens_map.json")?;
-        let path = tokenizer_dir.join("tokenizer.json");
-        let Some(tokenizer) = files::read_bytes(&path, files::MAX_TOKENIZER_BYTES)? else {
-            return Err(TextError::NoTokenizer { dir: tokenizer_dir });
-        };
+        let (path, tokenizer) = vocabulary::find(&tokenizer_dir, &mut config)?;
         let mut stop_ids = Vec::new();
         for name in ["generation_config.json", "config.json"] {
             stop_ids.extend(JsonFile::read(model_dir, name)?.ids("eos_token_id")?);

@@ -286,6 +286,16 @@ fn byte_of_char(c: char) -> Vec<u8> {
     }
 }
 
+/// The character that stands for a byte in byte-level vocabularies: the other way round of [`byte_of_char`].
+pub(crate) fn char_of_byte(byte: u8) -> char {
+    let is_moved = |byte: u8| !matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
+    if !is_moved(byte) {
+        return char::from(byte);
+    }
+    let index = (0..byte).filter(|other| is_moved(*other)).count() as u32;
+    char::from_u32(0x100 + index).unwrap_or(char::REPLACEMENT_CHARACTER)
+}
+
 fn display_bytes(bytes: &[u8]) -> String {
     let mut out = String::new();
     for chunk in bytes.utf8_chunks() {
@@ -313,6 +323,7 @@ mod tests {
             }
         }
         assert_eq!(seen.len(), 256);
+        assert!((0..=255).all(|byte| byte_of_char(char_of_byte(byte)) == [byte]));
         assert_eq!(byte_of_char('Ġ'), b" ");
         assert_eq!(byte_of_char('Ċ'), b"\n");
     }

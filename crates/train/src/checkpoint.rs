@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use attune_formats::checkpoint::{MOMENT_FILE, MOMENTS, Report, STATE_FILE, verify_checkpoint};
+use attune_formats::checkpoint::{MAGNITUDE_MOMENTS, MOMENT_FILE, MOMENTS, Report, STATE_FILE, verify_checkpoint};
 use attune_formats::files::{self, DirWriter};
 use attune_formats::manifest::{FORMAT_VERSION, Kind, MadeFrom, Manifest};
 use attune_formats::tensors::{self, TensorView};
@@ -288,8 +288,6 @@ fn read_adapter(dir: &Path, model: &DecoderSpec, shape: &Adapter) -> Result<Adap
     }
     Ok(adapter)
 }
-
-const MAGNITUDE_MOMENTS: [&str; 2] = ["magnitude_m", "magnitude_v"];
 
 fn write_moments(writer: &DirWriter, adapter: &Adapter, optimizer: &AdamW) -> Result<(), TrainError> {
     let mut named = Vec::new();

@@ -6,12 +6,14 @@
 
 mod file;
 mod pre;
+pub(crate) mod pre;
 mod read;
 mod scores;
 mod write;
 
 pub use file::read_vocabulary;
 use scores::merges_of_scores;
+pub(crate) use scores::merges_of_scores;
 pub use write::GgufVocabulary;
 
 #[cfg(doc)]

@@ -3,18 +3,18 @@
 use serde_json::{Value as Json, json};
 
 /// One pre-tokenizer and what its name implies besides.
-pub(super) struct PreTokenizer {
+pub(crate) struct PreTokenizer {
     /// The name that is written, then others that mean the same.
-    pub(super) names: &'static [&'static str],
+    pub(crate) names: &'static [&'static str],
     /// Expressions applied one after the other, each to the pieces that the one before left; matches and what lies
     /// between them become pieces.
-    pub(super) expressions: &'static [&'static str],
+    pub(crate) expressions: &'static [&'static str],
     /// A piece that is a token as a whole is taken as such, without merging.
-    pub(super) ignore_merges: bool,
+    pub(crate) ignore_merges: bool,
     /// BOS is put in front of a text unless `add_bos_token` says otherwise.
-    pub(super) add_bos: bool,
+    pub(crate) add_bos: bool,
     /// The family's tokenizers compose characters first (Unicode NFC).
-    pub(super) composes: bool,
+    pub(crate) composes: bool,
 }
 
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
@@ -53,7 +53,7 @@ const DEEPSEEK_WORDS: &str = concat!(
 /// # Source
 /// The names, and what they imply, are those of llama.cpp (`llama-vocab.cpp`); the expressions are the ones of the
 /// tokenizers from which these vocabularies come.
-pub(super) const PRE_TOKENIZERS: [PreTokenizer; 13] = [
+pub(crate) const PRE_TOKENIZERS: [PreTokenizer; 13] = [
     PreTokenizer {
         names: &["llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"],
         expressions: &[LLAMA3],
@@ -149,22 +149,27 @@ pub(super) const PRE_TOKENIZERS: [PreTokenizer; 13] = [
 ];
 
 /// The names that can be written, for messages.
-pub(super) fn known() -> String {
+pub(crate) fn known() -> String {
     PRE_TOKENIZERS.iter().map(|known| known.names[0]).collect::<Vec<_>>().join(", ")
 }
 
 /// The pre-tokenizer of that name.
-pub(super) fn by_name(name: &str) -> Option<&'static PreTokenizer> {
+pub(crate) fn by_name(name: &str) -> Option<&'static PreTokenizer> {
     PRE_TOKENIZERS.iter().find(|known| known.names.contains(&name))
 }
 
 impl PreTokenizer {
     /// The `pre_tokenizer` of a tokenizer.json.
-    pub(super) fn to_json(&self) -> Json {
-        let mut parts: Vec<Json> = self.expressions.iter().map(|expression| split(&literal(expression))).collect();
-        parts.push(byte_level(false));
-        json!({"type": "Sequence", "pretokenizers": parts})
+    pub(crate) fn to_json(&self) -> Json {
+        of_expressions(self.expressions)
     }
+}
+
+/// The `pre_tokenizer` of a tokenizer.json that cuts by each expression in turn.
+pub(crate) fn of_expressions(expressions: &[&str]) -> Json {
+    let mut parts: Vec<Json> = expressions.iter().map(|expression| split(&literal(expression))).collect();
+    parts.push(byte_level(false));
+    json!({"type": "Sequence", "pretokenizers": parts})
 }
 
 fn split(expression: &str) -> Json {
@@ -172,7 +177,7 @@ fn split(expression: &str) -> Json {
 }
 
 /// The part of a tokenizer.json that writes bytes as characters.
-pub(super) fn byte_level(trim_offsets: bool) -> Json {
+pub(crate) fn byte_level(trim_offsets: bool) -> Json {
     json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": trim_offsets, "use_regex": false})
 }
 
@@ -205,7 +210,7 @@ fn canonical(expression: &str) -> String {
 ///
 /// # Errors
 /// What it is that cuts in another way.
-pub(super) fn expressions_of(pre_tokenizer: &Json) -> Result<Vec<String>, String> {
+pub(crate) fn expressions_of(pre_tokenizer: &Json) -> Result<Vec<String>, String> {
     let mut expressions = Vec::new();
     let mut byte_level = false;
     let parts = match pre_tokenizer["type"].as_str() {
@@ -256,7 +261,7 @@ fn expression_of(split: &Json) -> Result<String, String> {
 ///
 /// # Errors
 /// What it is that has no name.
-pub(super) fn detect(
+pub(crate) fn detect(
     pre_tokenizer: &Json,
     ignore_merges: bool,
     composes: bool,

@@ -5,10 +5,11 @@ use std::path::Path;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::{CONTROL, END_TEXTS, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, Vocabulary, merges_of_scores, pre};
+use super::{CONTROL, END_TEXTS, UNKNOWN, UNUSED, USER_DEFINED, Vocabulary, merges_of_scores, pre};
 use crate::error::TextError;
 use crate::files::JsonFile;
 use crate::model::{LoadOptions, Source, TextModel};
+use crate::vocabulary::{TokenTable, byte_level_json, hugging_face_config, put_bos_in_front, sentencepiece_json};
 
 /// Longest token; the longest published ones have about 500 bytes.
 const MAX_TOKEN_BYTES: usize = 4096;
@@ -65,55 +66,6 @@ impl Converted {
             beside: None,
         }
     }
-}
-
-/// Tokens by id, as every format has them.
-pub(crate) struct TokenTable<'a> {
-    /// Texts by id; empty where an id has no token.
-    pub(crate) texts: Vec<&'a str>,
-    /// Types by id.
-    pub(crate) types: Vec<i32>,
-}
-
-impl TokenTable<'_> {
-    /// The `vocab` of a tokenizer.json.
-    pub(crate) fn vocab_json(&self) -> Json {
-        let named = self.texts.iter().enumerate().filter(|(_, text)| !text.is_empty());
-        Json::Object(named.map(|(id, text)| ((*text).to_owned(), Json::from(id))).collect())
-    }
-
-    /// The `added_tokens` of a tokenizer.json: all that are recognised as a whole.
-    pub(crate) fn added_json(&self) -> Vec<Json> {
-        let added = |kind: i32| matches!(kind, UNKNOWN | CONTROL | USER_DEFINED);
-        let tokens = self.texts.iter().zip(&self.types).enumerate();
-        let added = tokens.filter(|(_, (text, kind))| added(**kind) && !text.is_empty());
-        added
-            .map(|(id, (text, kind))| {
-                json!({"id": id, "content": text, "single_word": false, "lstrip": false, "rstrip": false,
-                    "normalized": false, "special": *kind != USER_DEFINED})
-            })
-            .collect()
-    }
-
-    /// Ids and texts of the tokens that merging may yield.
-    pub(crate) fn mergeable(&self) -> impl Iterator<Item = (u32, &str)> {
-        let tokens = self.texts.iter().zip(&self.types).enumerate();
-        tokens
-            .filter(|(_, (text, kind))| !text.is_empty() && matches!(**kind, NORMAL | UNUSED | 0))
-            .map(|(id, (text, _))| (id as u32, *text))
-    }
-}
-
-/// Keys of a tokenizer_config.json that a converted tokenizer needs.
-pub(crate) fn hugging_face_config(named: &[(&str, Option<&str>)], add_bos: bool) -> Map<String, Json> {
-    let mut config = Map::new();
-    config.insert("tokenizer_class".into(), "PreTrainedTokenizerFast".into());
-    config.insert("clean_up_tokenization_spaces".into(), false.into());
-    config.insert("add_bos_token".into(), add_bos.into());
-    for (key, text) in named {
-        config.insert((*key).into(), text.map_or(Json::Null, Json::from));
-    }
-    config
 }
 
 struct Reader<'a> {
@@ -203,7 +155,7 @@ impl Reader<'_> {
     fn table(&self, ids: &Roles) -> Result<TokenTable<'_>, TextError> {
         let vocabulary = self.vocabulary;
         let mut seen: HashMap<&str, usize> = HashMap::with_capacity(vocabulary.tokens.len());
-        let mut table = TokenTable { texts: Vec::new(), types: Vec::new() };
+        let mut table = TokenTable { texts: Vec::new(), types: Vec::new(), flags: HashMap::new() };
         let special = ids.special();
         for (id, text) in vocabulary.tokens.iter().enumerate() {
             if text.len() > MAX_TOKEN_BYTES {
@@ -253,15 +205,11 @@ impl Reader<'_> {
                 merges.push(json!([left, right]));
             }
         }
-        let tokenizer = json!({
-            "version": "1.0", "truncation": null, "padding": null, "added_tokens": table.added_json(),
-            "normalizer": if pre.composes { json!({"type": "NFC"}) } else { Json::Null },
-            "pre_tokenizer": pre.to_json(), "post_processor": pre::byte_level(false),
-            "decoder": pre::byte_level(true),
-            "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
-                "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
-                "ignore_merges": pre.ignore_merges, "vocab": table.vocab_json(), "merges": merges},
-        });
+        let mut tokenizer = byte_level_json(table, &merges, pre.ignore_merges);
+        tokenizer["pre_tokenizer"] = pre.to_json();
+        if pre.composes {
+            tokenizer["normalizer"] = json!({"type": "NFC"});
+        }
         Ok((tokenizer, pre.add_bos))
     }
 
@@ -279,55 +227,6 @@ impl Reader<'_> {
         let unk = ids.unk.map(text).filter(|text| !text.is_empty());
         let space_prefix = self.vocabulary.add_space_prefix.unwrap_or(true);
         Ok((sentencepiece_json(table, &merges, unk, &[], space_prefix), true))
-    }
-}
-
-/// The tokenizer.json of a sentencepiece BPE vocabulary.
-///
-/// `before` are normalizers that come first. Each piece of text between special tokens gets the space prefix.
-pub(crate) fn sentencepiece_json(
-    table: &TokenTable,
-    merges: &[Json],
-    unk: Option<&str>,
-    before: &[Json],
-    space_prefix: bool,
-) -> Json {
-    let mut normalizers = before.to_vec();
-    let mut decoders = vec![
-        json!({"type": "Replace", "pattern": {"String": "\u{2581}"}, "content": " "}),
-        json!({"type": "ByteFallback"}),
-        json!({"type": "Fuse"}),
-    ];
-    if space_prefix {
-        normalizers.push(json!({"type": "Prepend", "prepend": "\u{2581}"}));
-        decoders.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}));
-    }
-    normalizers.push(json!({"type": "Replace", "pattern": {"String": " "}, "content": "\u{2581}"}));
-    json!({
-        "version": "1.0", "truncation": null, "padding": null, "added_tokens": table.added_json(),
-        "normalizer": {"type": "Sequence", "normalizers": normalizers},
-        "pre_tokenizer": null, "post_processor": null,
-        "decoder": {"type": "Sequence", "decoders": decoders},
-        "model": {"type": "BPE", "dropout": null, "unk_token": unk, "continuing_subword_prefix": null,
-            "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": true, "ignore_merges": false,
-            "vocab": table.vocab_json(), "merges": merges},
-    })
-}
-
-/// A post-processor that puts BOS in front of a text.
-pub(crate) fn put_bos_in_front(bos: (u32, &str), byte_level: Option<Json>) -> Json {
-    let (id, text) = bos;
-    let part = |kind: &str, name: &str, which: u32| json!({kind: {"id": name, "type_id": which}});
-    let template = json!({
-        "type": "TemplateProcessing",
-        "single": [part("SpecialToken", text, 0), part("Sequence", "A", 0)],
-        "pair": [part("SpecialToken", text, 0), part("Sequence", "A", 0),
-            part("SpecialToken", text, 1), part("Sequence", "B", 1)],
-        "special_tokens": {text: {"id": text, "ids": [id], "tokens": [text]}},
-    });
-    match byte_level {
-        Some(byte_level) => json!({"type": "Sequence", "processors": [byte_level, template]}),
-        None => template,
     }
 }
 

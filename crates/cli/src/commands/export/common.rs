@@ -123,7 +123,9 @@ pub(crate) fn finish(report: &ExportReport, as_json: bool) -> Result<(), Failure
         ))?;
         let colors = console::colors_enabled();
         for note in &report.notes {
-            output::result(&Line::new().with(Ink::Warning, "note").with(Ink::Plain, format!("  {note}")).paint(colors))?;
+            output::result(
+                &Line::new().with(Ink::Warning, "note").with(Ink::Plain, format!("  {note}")).paint(colors),
+            )?;
         }
         for line in lines_of(&report.gate) {
             output::result(&line.paint(colors))?;
