@@ -114,6 +114,7 @@ _FUNCTIONS = {
     "llama_model_chat_template": (c_char_p, [c_void_p, c_char_p]),
     "llama_model_quantize": (c_uint32, [c_char_p, c_char_p, POINTER(QuantizeParams)]),
     "llama_vocab_n_tokens": (c_int32, [c_void_p]),
+    "llama_vocab_type": (c_int32, [c_void_p]),
     "llama_vocab_get_text": (c_char_p, [c_void_p, c_int32]),
     "llama_vocab_is_eog": (c_bool, [c_void_p, c_int32]),
     "llama_vocab_is_control": (c_bool, [c_void_p, c_int32]),
@@ -169,6 +170,8 @@ def _load() -> tuple:
     return llama, base
 
 
+# A failed assertion would otherwise start a debugger.
+os.environ["GGML_NO_BACKTRACE"] = "1"
 _log: list[str] = []
 
 
@@ -234,8 +237,11 @@ class Model:
             raise LlamaCppError(f"{ids}: {-count} bytes of text do not fit")
         return buffer.raw[:count]
 
-    def special_tokens(self) -> dict:
-        """What llama.cpp takes for begin, end of text, end of turn; where generation stops; what is added to a text."""
+    def special_tokens(self) -> dict | None:
+        """What llama.cpp takes for begin, end of text, end of turn; where generation stops; what is added to a text.
+        None for a file without a tokenizer."""
+        if lib.llama_vocab_type(self.vocab) == 0:
+            return None
         names = ("bos", "eos", "eot", "pad", "nl")
         result = {name: getattr(lib, f"llama_vocab_{name}")(self.vocab) for name in names}
         result["end_of_generation"] = [i for i in range(self.vocab_size) if lib.llama_vocab_is_eog(self.vocab, i)]

@@ -5,7 +5,7 @@
 
 PROMPTS.json is a list of lists of token ids, TEXTS.json a list of strings. The answer is one JSON object on stdout:
 
-    {"versions": {...}, "warnings": [...], "vocab_size": n, "special": {...}, "chat_template": "..." or null,
+    {"versions": {...}, "warnings": [...], "vocab_size": n, "special": {...} or null, "chat_template": "..." or null,
      "prompts": [{"logits": [...], "greedy_ids": [...], "margins": [...]}, ...],
      "texts": [{"ids": [...], "ids_plain": [...], "text": "..."}, ...], "metadata": {...}}
 

@@ -4,7 +4,8 @@
 
 TYPE is f32, f16, bf16, q8_0 or q4_0 (every matrix in that type, by `gguf.quants`; one whose rows are no multiple of 32
 in f16), or a mixture that llama.cpp makes: q4_k_m, q5_k_m, q6_k, q4_k_s ... A folder without tokenizer.json becomes a
-file without a tokenizer. Families: llama, mistral (both are `llama` in GGUF), qwen2, qwen3. Prints {"tensors": n}.
+file without a tokenizer. Families: llama, mistral (both are `llama` in GGUF), qwen2, qwen3; a sliding window is refused,
+since llama.cpp leaves it out for these. Prints {"tensors": n}.
 """
 
 import argparse
@@ -166,6 +167,8 @@ def write(folder: Path, out: Path, kind: str) -> int:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     heads = config["num_attention_heads"]
     head_size = config.get("head_dim") or config["hidden_size"] // heads
+    windows = config.get("use_sliding_window", True) and config.get("sliding_window")
+    assert not windows, f"{folder}: sliding_window {windows}: llama.cpp has none for {config['model_type']}"
     writer = gguf.GGUFWriter(out, ARCHITECTURES[config["model_type"]])
     writer.add_name(f"tiny {config['model_type']}")
     writer.add_file_type(gguf.LlamaFileType[{"f32": "ALL_F32"}.get(kind, f"MOSTLY_{kind.upper()}")])
