@@ -156,6 +156,17 @@ def make_config(family: str, vocabulary: int, tokenizer: PreTrainedTokenizerFast
     return transformers.AutoConfig.for_model(family, **shared, **own)
 
 
+def add_old_rope_keys(folder: Path) -> None:
+    """Writes the rotary parameters under the keys of Transformers 4 as well: mlx-lm reads no others for llama and qwen2."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    rope = dict(config["rope_parameters"])
+    config["rope_theta"] = rope.pop("rope_theta")
+    if rope["rope_type"] != "default":
+        config["rope_scaling"] = rope
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
 def train(model, rows: list[list[int]], steps: int) -> float:
     """AdamW over all rows at once; the last loss."""
     length = max(len(row) for row in rows)
@@ -210,6 +221,7 @@ def main() -> int:
     if args.bf16:
         model = model.bfloat16()
     model.save_pretrained(args.out)
+    add_old_rope_keys(args.out)
     tokenizer.save_pretrained(args.out)
     model = model.float()
     prompts = [row[:PROMPT_TOKENS] for row in rows]
