@@ -27,14 +27,14 @@ pub(super) type Sizes = BTreeMap<String, (usize, usize)>;
 pub(super) fn check(dir: &Path, in_checkpoint: bool, checked: &mut Checked) -> Option<Sizes> {
     let before = checked.report.findings.len();
     let tensors = read_tensors(dir, TENSOR_FILE, checked);
-    check_config_text(dir, checked);
+    let has_config = check_config_text(dir, checked);
     let tensors = tensors?;
     for tensor in tensors.values() {
         check_type(TENSOR_FILE, tensor, in_checkpoint, checked);
         check_finite(TENSOR_FILE, tensor, checked);
     }
     // What the reader of adapters says would only repeat what is known already.
-    if checked.report.findings.len() > before {
+    if !has_config || checked.report.findings.len() > before {
         return None;
     }
     match peft::read(dir) {
@@ -177,21 +177,24 @@ pub(super) fn check_finite(file: &str, tensor: &MappedTensor, checked: &mut Chec
     }
 }
 
-/// Rule 13, as far as it is about the text: the reader of adapters, like PEFT, does not mind doubled keys.
-fn check_config_text(dir: &Path, checked: &mut Checked) {
+/// Rule 13, as far as it is about the text: the reader of adapters, like PEFT, does not mind doubled keys. Whether there
+/// is a configuration to read.
+fn check_config_text(dir: &Path, checked: &mut Checked) -> bool {
     let path = dir.join(CONFIG_FILE);
     if !path.is_file() {
-        return refuse_missing(CONFIG_FILE, "is missing", checked);
+        refuse_missing(CONFIG_FILE, "is missing", checked);
+        return false;
     }
     let message = match read_limited(&path, MAX_CONFIG_BYTES) {
         Err(error) => error.to_string(),
         Ok(bytes) => match strict_json(&bytes) {
-            Ok(value) if value.is_object() => return,
+            Ok(value) if value.is_object() => return true,
             Ok(_) => "is not an object".to_string(),
             Err(error) => error.to_string(),
         },
     };
     checked.refuse(Rule::AdapterConfig, Part::file(CONFIG_FILE), message);
+    false
 }
 
 /// Whether a name is that of a tensor of an adapter on a linear of a layer.
