@@ -77,6 +77,17 @@ fn adapter_tensor(draft: &mut Draft, module: &str, matrix: &str, tensor: Tensor)
     draft.adapter.insert(format!("{PREFIX}{module}.lora_{matrix}.weight"), tensor);
 }
 
+/// DoRA on the one module [`Q`].
+fn dora(draft: &mut Draft, magnitude: Tensor) {
+    draft.config["use_dora"] = json!(true);
+    draft.adapter.retain(|name, _| name.contains(Q));
+    draft.moments.retain(|name, _| name.contains(Q));
+    for moment in ["magnitude_m", "magnitude_v"] {
+        draft.moments.insert(format!("model.layers.{Q}.{moment}"), magnitude.clone());
+    }
+    draft.adapter.insert(format!("{PREFIX}{Q}.lora_magnitude_vector"), magnitude);
+}
+
 negative! {
     r1 = 1: |scratch| {
         fs::create_dir(scratch.join("empty")).unwrap();
@@ -195,6 +206,10 @@ negative! {
             |draft| adapter_tensor(draft, "00.self_attn.q_proj", "A", ramp(&[2, 4])),
             |draft| drop(draft.adapter.insert("base_model.model.lm_head.weight".into(), ramp(&[2, 4]))),
             |draft| draft.config["target_modules"] = json!(["q_proj"]),
+            |draft| {
+                dora(draft, ramp(&[6]));
+                draft.adapter.insert(format!("{PREFIX}{Q}.lora_magnitude_vector.weight"), ramp(&[6]));
+            },
         ]);
         folders.push(model(&scratch.join("bias"), |_, tensors| {
             tensors.insert("model.layers.0.self_attn.q_proj.bias".into(), ramp(&[4]));
@@ -211,6 +226,8 @@ negative! {
             |draft| adapter_tensor(draft, Q, "A", ramp(&[4, 2])),
             |draft| draft.config["rank_pattern"] = json!({"q_proj": 1}),
             |draft| draft.adapter.clear(),
+            |draft| draft.config["use_dora"] = json!(true),
+            |draft| dora(draft, ramp(&[5])),
         ]);
         folders.push(model(&scratch.join("model"), |_, tensors| {
             tensors.insert("model.layers.0.mlp.up_proj.weight".into(), ramp(&[4, 6]));
@@ -277,6 +294,10 @@ negative! {
         |draft| drop(draft.moments.insert(format!("model.layers.{Q}.a_m"), ramp(&[7]))),
         |draft| drop(draft.moments.insert(format!("model.layers.{Q}.a_m"), ramp(&[2, 4]))),
         |draft| drop(draft.moments.insert(format!("model.layers.{Q}.c_m"), ramp(&[8]))),
+        |draft| {
+            dora(draft, ramp(&[6]));
+            draft.moments.remove(&format!("model.layers.{Q}.magnitude_v"));
+        },
     ]),
     r22 = 22: |scratch| {
         let other = |change: fn(&mut Draft), name: &str| {
@@ -316,13 +337,16 @@ negative! {
 #[test]
 fn what_breaks_no_rule_is_sound() {
     let scratch = tempfile::tempdir().unwrap();
-    let mut with_unreported = Draft::checkpoint();
-    with_unreported.state["more"] = json!({"of": "a later writer"});
+    let mut with_more = Draft::checkpoint();
+    with_more.state["more"] = json!({"of": "a later writer"});
+    let mut with_dora = Draft::checkpoint();
+    dora(&mut with_dora, ramp(&[6]));
     for folder in [
         Draft::checkpoint().write(&scratch.path().join("step-000003")),
-        with_unreported.write(&scratch.path().join("any-name")),
+        with_more.write(&scratch.path().join("any-name")),
         Draft::checkpoint().write_version_0(&scratch.path().join("old/step-000003")),
         Draft::adapter().write(&scratch.path().join("adapter")),
+        with_dora.write(&scratch.path().join("dora")),
         model(&scratch.path().join("model"), |_, _| {}),
         model(&scratch.path().join("tied"), |config, tensors| {
             config["tie_word_embeddings"] = json!(true);

@@ -16,7 +16,7 @@ pub mod peft;
 pub mod spec;
 pub mod weights;
 
-pub use adapter::{Adapter, AdapterModule, AdapterSpec, Gradients, LayerChoice, Targets};
+pub use adapter::{Adapter, AdapterModule, AdapterSpec, Gradients, LayerChoice, ModuleParameters, Targets};
 pub use batch::{PackedBatch, Target};
 pub use decoder::{Decoder, ForwardOptions, Pass, SavePolicy};
 pub use error::ModelError;

@@ -13,11 +13,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use attune_formats::checkpoint::{MOMENT_FILE, MOMENTS, Report, STATE_FILE, verify_checkpoint};
+use attune_formats::checkpoint::{MAGNITUDE_MOMENTS, MOMENT_FILE, MOMENTS, Report, STATE_FILE, verify_checkpoint};
 use attune_formats::files::{self, DirWriter};
 use attune_formats::manifest::{FORMAT_VERSION, Kind, MadeFrom, Manifest};
 use attune_formats::tensors::{self, TensorView};
-use attune_model::{Adapter, DecoderSpec};
+use attune_model::{Adapter, AdapterModule, DecoderSpec};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -269,16 +269,22 @@ impl Checkpoints {
 /// The matrices of a checkpoint in an adapter of the run's shape: ranks and scales are the run's own.
 fn read_adapter(dir: &Path, model: &DecoderSpec, shape: &Adapter) -> Result<Adapter, TrainError> {
     let read = Adapter::from_peft(model, dir)?;
-    let outline = |adapter: &Adapter| -> Vec<(String, usize)> {
-        adapter.modules.iter().map(|module| (module.name.clone(), module.rank)).collect()
+    let outline = |adapter: &Adapter| -> Vec<(String, usize, bool)> {
+        let modules = adapter.modules.iter();
+        modules.map(|module| (module.name.clone(), module.rank, module.magnitude.is_some())).collect()
     };
     if outline(&read) != outline(shape) {
-        let reason = "its modules and ranks are not those of the configuration".into();
+        let reason = "its method, modules and ranks are not those of the configuration".into();
         return Err(TrainError::RunFile { path: dir.into(), reason });
     }
     let mut adapter = shape.clone();
     for (module, read) in adapter.modules.iter_mut().zip(read.modules) {
-        (module.a, module.b) = (read.a, read.b);
+        let AdapterModule { a, b, magnitude, .. } = read;
+        let parameters = module.parameters_mut();
+        (*parameters.a, *parameters.b) = (a, b);
+        if let (Some(own), Some(read)) = (parameters.magnitude, magnitude) {
+            *own = read;
+        }
     }
     Ok(adapter)
 }
@@ -288,6 +294,11 @@ fn write_moments(writer: &DirWriter, adapter: &Adapter, optimizer: &AdamW) -> Re
     for (module, moments) in adapter.modules.iter().zip(&optimizer.moments) {
         for (moment, values) in MOMENTS.into_iter().zip([&moments.a_m, &moments.a_v, &moments.b_m, &moments.b_v]) {
             named.push((format!("{}.{moment}", module.name), [values.len()], values));
+        }
+        if let Some((m, v)) = &moments.magnitude {
+            for (moment, values) in MAGNITUDE_MOMENTS.into_iter().zip([m, v]) {
+                named.push((format!("{}.{moment}", module.name), [values.len()], values));
+            }
         }
     }
     let views: Vec<TensorView> =
@@ -318,6 +329,13 @@ fn read_moments(path: &Path, adapter: &Adapter) -> Result<Vec<ModuleMoments>, Tr
                 a_v: take(&module.name, MOMENTS[1], module.a.len())?,
                 b_m: take(&module.name, MOMENTS[2], module.b.len())?,
                 b_v: take(&module.name, MOMENTS[3], module.b.len())?,
+                magnitude: match &module.magnitude {
+                    None => None,
+                    Some(magnitude) => Some((
+                        take(&module.name, MAGNITUDE_MOMENTS[0], magnitude.len())?,
+                        take(&module.name, MAGNITUDE_MOMENTS[1], magnitude.len())?,
+                    )),
+                },
             })
         })
         .collect()

@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use attune_compute::Backend;
 use attune_compute::cpu::Cpu;
 use attune_compute::reference::Reference;
-use attune_config::{AdapterConfig, BackendChoice, Config, DataFormat, Layers, TargetModules, TemplateDate};
+use attune_config::{
+    AdapterConfig, AdapterMethod, BackendChoice, Config, DataFormat, Layers, TargetModules, TemplateDate,
+};
 use attune_data::{DataSet, FileReport, FormatChoice, ReadOptions, Row, split_validation};
 use attune_formats::manifest::MadeFrom;
-use attune_model::{Adapter, AdapterSpec, BaseModel, DecoderSpec, LayerChoice, Linear, Targets};
+use attune_model::{Adapter, AdapterModule, AdapterSpec, BaseModel, DecoderSpec, LayerChoice, Linear, Targets};
 use attune_text::{LoadOptions, TextModel, TrainOn};
 use serde_json::Value;
 
@@ -231,7 +233,9 @@ impl Inputs {
     pub fn initial_adapter(&self, config: &Config) -> Result<Adapter, TrainError> {
         let (model, settings) = (&self.base.spec, &config.adapter);
         let Some(dir) = &settings.init_from else {
-            return Ok(Adapter::init(model, &adapter_spec(config), config.training.seed)?);
+            let mut fresh = Adapter::init(model, &adapter_spec(config), config.training.seed)?;
+            fresh.set_magnitudes(&self.base, &*self.backend);
+            return Ok(fresh);
         };
         given_adapter(config, model, dir)
     }
@@ -314,7 +318,10 @@ fn plan_memory(
 fn refuse_other_shape(given: &Adapter, wanted: &Adapter, dir: &Path) -> Result<(), TrainError> {
     let shape = |adapter: &Adapter, at: usize| {
         let module = adapter.modules.get(at);
-        module.map(|module| format!("{} with rank {} and scale {}", module.name, module.rank, module.scale))
+        let method = |module: &AdapterModule| if module.magnitude.is_some() { "DoRA" } else { "LoRA" };
+        module.map(|module| {
+            format!("{} of {} with rank {} and scale {}", module.name, method(module), module.rank, module.scale)
+        })
     };
     let longest = given.modules.len().max(wanted.modules.len());
     let differing = (0..longest).find(|&at| shape(given, at) != shape(wanted, at));
@@ -422,6 +429,7 @@ pub fn adapter_spec(config: &Config) -> AdapterSpec {
         rank_pattern: adapter.rank_pattern.clone(),
         alpha_pattern: adapter.alpha_pattern.iter().map(|(name, &alpha)| (name.clone(), alpha as f32)).collect(),
         use_rslora: adapter.use_rslora,
+        use_dora: adapter.method == AdapterMethod::Dora,
     }
 }
 

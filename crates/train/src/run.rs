@@ -8,7 +8,7 @@ use std::time::Instant;
 use attune_config::{Config, Date, TemplateDate};
 use attune_formats::files::{self, DirWriter};
 use attune_formats::manifest::{Kind, Manifest};
-use attune_model::{Adapter, Decoder};
+use attune_model::{Adapter, AdapterModule, Decoder};
 use chrono::Datelike;
 
 use crate::checkpoint::{Checkpoint, Checkpoints, RunState};
@@ -488,7 +488,9 @@ fn base_name(config: &Config) -> String {
 
 fn non_finite_module(adapter: &Adapter) -> Option<&str> {
     let bad = |values: &[f32]| values.iter().any(|value| !value.is_finite());
-    adapter.modules.iter().find(|module| bad(&module.a) || bad(&module.b)).map(|module| module.name.as_str())
+    let bad_module =
+        |module: &&AdapterModule| bad(&module.a) || bad(&module.b) || module.magnitude.as_deref().is_some_and(bad);
+    adapter.modules.iter().find(bad_module).map(|module| module.name.as_str())
 }
 
 /// The configuration with the template date of today fixed, so that a resumed run sees the same prompts.

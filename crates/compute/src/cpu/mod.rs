@@ -25,6 +25,7 @@ pub mod amx_emulator;
 mod attention;
 mod attention_backward;
 mod convert;
+mod dora;
 mod elementwise;
 mod gemm;
 #[cfg(all(test, target_os = "linux", target_arch = "x86_64"))]
@@ -56,7 +57,7 @@ pub use isa::{FT_CPU, Isa};
 
 use crate::backend::{
     AdamWArgs, AttentionArgs, AttentionOutput, Backend, ComputeError, HeadOutput, LinearArgs, LinearGradient,
-    LinearOutput, RopeTable, WeightProduct,
+    LinearOutput, RopeTable, SidePath, WeightProduct,
 };
 use crate::tensor::Tensor;
 use crate::weight::{DType, Weight};
@@ -216,6 +217,24 @@ impl Backend for Cpu {
 
     fn linears_backward(&self, x: &Tensor, linears: Vec<LinearGradient>, want_dx: bool) -> Option<Tensor> {
         linear::linears_backward(&self.engine, x, linears, want_dx)
+    }
+
+    fn row_norms(&self, weight: &Weight, side: Option<&SidePath>) -> Vec<f32> {
+        dora::row_norms(&self.engine, weight, side)
+    }
+
+    fn scale_columns_forward(
+        &self,
+        v: &Tensor,
+        factor: &[f32],
+        bias: Option<&[f32]>,
+        residual: Option<&Tensor>,
+    ) -> Tensor {
+        dora::scale_columns_forward(&self.engine, v, factor, bias, residual)
+    }
+
+    fn scale_columns_backward(&self, v: &Tensor, factor: &[f32], dy: &Tensor, dfactor: &mut [f32]) -> Tensor {
+        dora::scale_columns_backward(&self.engine, v, factor, dy, dfactor)
     }
 
     fn attention_forward(&self, q: &Tensor, k: &Tensor, v: &Tensor, args: &AttentionArgs) -> AttentionOutput {

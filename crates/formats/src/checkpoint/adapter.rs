@@ -18,10 +18,13 @@ pub const MOMENT_FILE: &str = "state.safetensors";
 /// dot and one of these.
 pub const MOMENTS: [&str; 4] = ["a_m", "a_v", "b_m", "b_v"];
 
+/// The moments of a module's magnitudes, where it has DoRA.
+pub const MAGNITUDE_MOMENTS: [&str; 2] = ["magnitude_m", "magnitude_v"];
+
 const MAX_CONFIG_BYTES: u64 = 16 << 20;
 
-/// How many values the two matrices of each module have.
-pub(super) type Sizes = BTreeMap<String, (usize, usize)>;
+/// How many values each module has: in its two matrices, and in its magnitudes.
+pub(super) type Sizes = BTreeMap<String, (usize, usize, Option<usize>)>;
 
 /// Rules 11 to 18 of an adapter. `None` when it is not known what moments belong to it.
 pub(super) fn check(dir: &Path, in_checkpoint: bool, checked: &mut Checked) -> Option<Sizes> {
@@ -57,7 +60,8 @@ pub(super) fn check(dir: &Path, in_checkpoint: bool, checked: &mut Checked) -> O
                 Err(error) => refuse_adapter(&error, checked),
                 Ok(pairs) => {
                     let size = |(name, pair): (&&str, &peft::LoraPair)| {
-                        (name.to_string(), (pair.a.data.len(), pair.b.data.len()))
+                        let magnitude = pair.magnitude.map(|magnitude| magnitude.data.len());
+                        (name.to_string(), (pair.a.data.len(), pair.b.data.len(), magnitude))
                     };
                     return Some(pairs.iter().map(size).collect());
                 }
@@ -87,8 +91,9 @@ pub(super) fn check_moments(dir: &Path, sizes: Option<&Sizes>, checked: &mut Che
     }
     let Some(sizes) = sizes else { return };
     let mut expected: BTreeSet<String> = BTreeSet::new();
-    for (module, &(a, b)) in sizes {
-        for (moment, length) in MOMENTS.into_iter().zip([a, a, b, b]) {
+    for (module, &(a, b, magnitude)) in sizes {
+        let of_magnitude = magnitude.into_iter().flat_map(|length| MAGNITUDE_MOMENTS.map(|moment| (moment, length)));
+        for (moment, length) in MOMENTS.into_iter().zip([a, a, b, b]).chain(of_magnitude) {
             let name = format!("{module}.{moment}");
             match tensors.get(&name) {
                 Some(tensor) if tensor.shape == [length] => {}
@@ -205,12 +210,20 @@ fn is_known(name: &str) -> bool {
 fn refuse_adapter(error: &PeftError, checked: &mut Checked) {
     let (rule, part) = match error {
         PeftError::Unpaired { module, missing, .. } => {
-            let matrix = if *missing == "lora_A" { Matrix::A } else { Matrix::B };
+            let matrix = match *missing {
+                "lora_A" => Matrix::A,
+                "lora_B" => Matrix::B,
+                _ => Matrix::Magnitude,
+            };
             (Rule::TensorShapes, Part::tensor(TENSOR_FILE, &tensor_name(module, matrix)))
         }
         PeftError::Shape { module, .. } => {
             (Rule::TensorShapes, Part::tensor(TENSOR_FILE, &tensor_name(module, Matrix::A)))
         }
+        PeftError::MagnitudeShape { module, .. } => {
+            (Rule::TensorShapes, Part::tensor(TENSOR_FILE, &tensor_name(module, Matrix::Magnitude)))
+        }
+        PeftError::Twice { name, .. } => (Rule::TensorNames, Part::tensor(TENSOR_FILE, name)),
         PeftError::Empty { .. } => (Rule::TensorShapes, Part::file(TENSOR_FILE)),
         PeftError::NotTargeted { module, .. } => {
             (Rule::TensorNames, Part::tensor(TENSOR_FILE, &tensor_name(module, Matrix::A)))

@@ -30,7 +30,7 @@ mod state;
 
 use std::path::Path;
 
-pub use adapter::{MOMENT_FILE, MOMENTS};
+pub use adapter::{MAGNITUDE_MOMENTS, MOMENT_FILE, MOMENTS};
 pub use error::CheckpointError;
 pub use json::strict_json;
 pub use migrate::{Migrated, migrate};
