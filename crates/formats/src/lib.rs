@@ -3,6 +3,7 @@
 //! - [`files`] is the only place of the workspace that writes files.
 //! - [`tensors`] maps a base model's weights and reads and writes small safetensors files.
 //! - [`peft`] reads and writes LoRA adapters in PEFT's layout.
+//! - [`gguf`] reads and writes GGUF files.
 //! - [`mlx`] reads and writes the adapters of mlx-lm.
 //! - [`manifest`] seals a folder, so that an incomplete or damaged one is recognised; [`checkpoint`] judges a folder by
 //!   the rules of `docs/checkpoint-spec.md`.
@@ -30,6 +31,7 @@
 
 pub mod checkpoint;
 pub mod files;
+pub mod gguf;
 pub mod manifest;
 pub mod mlx;
 pub mod peft;

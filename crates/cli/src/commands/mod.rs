@@ -3,6 +3,8 @@
 pub(crate) mod bench;
 pub(crate) mod checkpoint;
 pub(crate) mod data;
+pub(crate) mod export;
+pub(crate) mod fuse;
 pub(crate) mod generate;
 pub(crate) mod init;
 pub(crate) mod plan;
