@@ -1,7 +1,10 @@
 //! One file per command.
 
 pub(crate) mod bench;
+pub(crate) mod checkpoint;
 pub(crate) mod data;
+pub(crate) mod export;
+pub(crate) mod fuse;
 pub(crate) mod generate;
 pub(crate) mod init;
 pub(crate) mod plan;
