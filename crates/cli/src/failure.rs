@@ -7,6 +7,7 @@ use attune_config::ConfigError;
 use attune_curate::CurateError;
 use attune_data::DataError;
 use attune_export::ExportError;
+use attune_formats::checkpoint::CheckpointError;
 use attune_formats::files::FileError;
 use attune_formats::tensors::TensorError;
 use attune_model::ModelError;
@@ -124,6 +125,22 @@ impl From<CurateError> for Failure {
             CurateError::Exists { .. } | CurateError::Setting { .. } => USAGE,
             CurateError::Interrupted => INTERRUPTED,
             _ => FAILED,
+        };
+        let hint = error.hint();
+        Self::from_error(error, hint, exit_code)
+    }
+}
+
+impl From<CheckpointError> for Failure {
+    fn from(error: CheckpointError) -> Self {
+        let exit_code = match error {
+            CheckpointError::File(FileError::AlreadyExists { .. })
+            | CheckpointError::NotAFolder { .. }
+            | CheckpointError::Inside { .. }
+            | CheckpointError::Current { .. } => USAGE,
+            CheckpointError::File(error) => return error.into(),
+            CheckpointError::Refused { .. } => REFUSED,
+            CheckpointError::Manifest(_) | CheckpointError::InUse { .. } => FAILED,
         };
         let hint = error.hint();
         Self::from_error(error, hint, exit_code)

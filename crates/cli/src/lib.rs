@@ -40,6 +40,7 @@ enum Command {
     Fuse(commands::fuse::Args),
     Export(commands::export::Args),
     Data(commands::data::Args),
+    Checkpoint(commands::checkpoint::Args),
     Bench(commands::bench::Args),
     Schema(commands::schema::Args),
 }
@@ -57,6 +58,7 @@ pub fn main() -> ExitCode {
         Command::Fuse(args) => commands::fuse::run(&args),
         Command::Export(args) => commands::export::run(&args),
         Command::Data(args) => commands::data::run(&args),
+        Command::Checkpoint(args) => commands::checkpoint::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Schema(args) => commands::schema::run(&args),
     };

@@ -52,6 +52,7 @@ fn write_adapter(scratch: &Scratch, name: &str, strength: f32) {
         rank_pattern: BTreeMap::new(),
         alpha_pattern: BTreeMap::new(),
         use_rslora: false,
+        use_dora: false,
     };
     let mut adapter = Adapter::init(&model.spec, &spec, 3).expect("an adapter");
     for (at, module) in adapter.modules.iter_mut().enumerate() {
@@ -207,7 +208,7 @@ const FAULTS: [Fault; 9] = [
     Fault {
         name: "another rope theta",
         plant: |folder| change_json(folder.join("config.json"), |config| config["rope_theta"] = json!(20000.0)),
-        said: "rope theta",
+        said: "rotates positions",
     },
     Fault {
         name: "rope scaling lost or invented",
@@ -216,7 +217,7 @@ const FAULTS: [Fault; 9] = [
                 config["rope_scaling"] = json!({"rope_type": "linear", "factor": 2.0});
             });
         },
-        said: "rope scaling",
+        said: "rotates positions",
     },
     Fault {
         name: "no end-of-text token",

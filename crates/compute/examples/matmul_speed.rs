@@ -70,7 +70,7 @@ fn linears(cpu: &Cpu, measured: Option<Peak>) {
             let (x, dy) = (x.to_dtype(activations), dy.to_dtype(activations));
             let args = LinearArgs::frozen(&weight, None);
             let operations = 2.0 * (tokens * inputs * outputs) as f64;
-            let bytes = (inputs * outputs * dtype.size_bytes()) as f64;
+            let bytes = weight.bytes().len() as f64;
             let name = format!("{dtype:?} t {tokens} in {inputs} out {outputs}");
             let time = seconds(|| drop(black_box(cpu.linear_forward(&x, &args))));
             report(&format!("x W^T  {name}"), operations, bytes, peak, time);
@@ -192,7 +192,7 @@ fn others(cpu: &Cpu, peak: Option<f64>) {
 
     let (tokens, hidden) = (2048, 8192);
     let (gate, up) = (activation(cpu, 1, tokens, hidden), activation(cpu, 2, tokens, hidden));
-    let bytes = (tokens * hidden * gate.dtype().size_bytes()) as f64;
+    let bytes = (tokens * hidden * gate.dtype().row_bytes(1).unwrap_or(0)) as f64;
     let time = seconds(|| drop(black_box(cpu.swiglu_forward(&gate, &up))));
     report("swiglu fwd t 2048 f 8192", 0.0, 3.0 * bytes, None, time);
     let time = seconds(|| drop(black_box(cpu.swiglu_backward(&gate, &up, &gate))));

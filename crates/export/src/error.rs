@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use attune_formats::files::FileError;
+use attune_formats::gguf::GgufError;
 use attune_formats::tensors::TensorError;
 use attune_model::ModelError;
 use attune_text::TextError;
@@ -16,6 +17,9 @@ pub enum ExportError {
     /// A weight file cannot be read or written.
     #[error(transparent)]
     Tensor(#[from] TensorError),
+    /// A GGUF file cannot be read or written.
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
     /// The base or the adapter cannot be used.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -82,6 +86,7 @@ impl ExportError {
         match self {
             Self::File(error) => error.hint(),
             Self::Tensor(error) => error.hint(),
+            Self::Gguf(error) => error.hint(),
             Self::Model(error) => error.hint(),
             Self::Text(error) => Some(error.hint().into()),
             Self::Inert { .. } => Some(

@@ -43,8 +43,7 @@ impl FloatType {
             DType::F32 => Some(Self::F32),
             DType::F16 => Some(Self::F16),
             DType::Bf16 => Some(Self::Bf16),
-            #[allow(unreachable_patterns, reason = "types of blocks")]
-            _ => None,
+            DType::Block(_) => None,
         }
     }
 }
@@ -68,6 +67,16 @@ impl FromStr for FloatType {
             "f16" | "float16" => Ok(Self::F16),
             "bf16" | "bfloat16" => Ok(Self::Bf16),
             _ => Err("expected f32, f16 or bf16".into()),
+        }
+    }
+}
+
+impl From<FloatType> for DType {
+    fn from(float: FloatType) -> Self {
+        match float {
+            FloatType::F32 => Self::F32,
+            FloatType::F16 => Self::F16,
+            FloatType::Bf16 => Self::Bf16,
         }
     }
 }

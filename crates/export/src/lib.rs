@@ -4,9 +4,11 @@ pub mod artefact;
 pub mod error;
 pub mod floats;
 pub mod gate;
+pub mod gguf;
 pub mod hf;
 pub mod ollama;
 pub mod report;
+mod stream;
 pub mod tensors;
 pub mod tuned;
 

@@ -150,7 +150,7 @@ pub fn modelfile(text: &TextModel, gguf_name: &str) -> String {
     let mut out = format!("# ollama create NAME -f Modelfile\nFROM ./{gguf_name}\n");
     if text.has_chat_template() {
         match TurnTexts::find(text) {
-            Some(texts) => _ = write!(out, "TEMPLATE \"\"\"{}\"\"\"\n", texts.go_template()),
+            Some(texts) => _ = writeln!(out, "TEMPLATE \"\"\"{}\"\"\"", texts.go_template()),
             None => {
                 out += "# The model's chat template does more than to put texts around turns, which the template language of\n\
                         # Ollama cannot take over one to one. Ollama chooses one of its own by the template inside the file;\n\
@@ -189,7 +189,7 @@ mod tests {
             "{{- if eq .Role \"system\" }}{{ \"<|im_start|>system\\n\" }}{{ .Content }}{{ \"<|im_end|>\\n\" }}\n",
             "{{- else if eq .Role \"user\" }}{{ \"<|im_start|>user\\n\" }}{{ .Content }}{{ \"<|im_end|>\\n\" }}\n",
             "{{- else if eq .Role \"assistant\" }}{{ \"<|im_start|>assistant\\n\" }}{{ .Content }}",
-            "{{ if not $last }}{{ \"<|im_end|>\\n\" }}{{ end }}\n{{- end }}",
+            "{{ if not $last }}{{ \"<|im_end|>\\n\" }}{{ end }}\n{{- end }}\n",
             "{{- if and $last (ne .Role \"assistant\") }}{{ \"<|im_start|>assistant\\n\" }}{{ end }}\n{{- end }}",
         );
         assert_eq!(chatml().go_template(), expected);

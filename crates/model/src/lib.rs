@@ -10,13 +10,14 @@ pub mod decoder;
 pub mod error;
 mod families;
 pub mod generate;
+pub mod gguf;
 mod layer;
 pub mod operations;
 pub mod peft;
 pub mod spec;
 pub mod weights;
 
-pub use adapter::{Adapter, AdapterModule, AdapterSpec, Gradients, LayerChoice, Targets};
+pub use adapter::{Adapter, AdapterModule, AdapterSpec, Gradients, LayerChoice, ModuleParameters, Targets};
 pub use batch::{PackedBatch, Target};
 pub use decoder::{Decoder, ForwardOptions, Pass, SavePolicy};
 pub use error::ModelError;

@@ -53,6 +53,7 @@ impl Adapter {
             rank_pattern: config.rank_pattern.clone(),
             alpha_pattern: config.alpha_pattern.clone(),
             use_rslora: config.use_rslora,
+            use_dora: config.use_dora,
         };
         let mut adapter = Self::shaped(model, &spec.without_idle_patterns(&names))?;
         for module in &mut adapter.modules {
@@ -68,15 +69,18 @@ impl Adapter {
     /// # Errors
     /// When the files cannot be written.
     pub fn write_peft(&self, dir: &DirWriter, base_model: &str) -> Result<(), ModelError> {
-        let named: Vec<(String, [usize; 2], &[f32])> = self
+        let named: Vec<(String, Vec<usize>, &[f32])> = self
             .modules
             .iter()
             .flat_map(|module| {
                 let (inputs, outputs) = (module.a.len() / module.rank, module.b.len() / module.rank);
+                let named = |matrix, shape, values| (tensor_name(&module.name, matrix), shape, values);
                 [
-                    (tensor_name(&module.name, Matrix::A), [module.rank, inputs], module.a.as_slice()),
-                    (tensor_name(&module.name, Matrix::B), [outputs, module.rank], module.b.as_slice()),
+                    named(Matrix::A, vec![module.rank, inputs], module.a.as_slice()),
+                    named(Matrix::B, vec![outputs, module.rank], module.b.as_slice()),
                 ]
+                .into_iter()
+                .chain(module.magnitude.as_deref().map(|m| named(Matrix::Magnitude, vec![outputs], m)))
             })
             .collect();
         let views: Vec<TensorView> = named.iter().map(|(name, shape, data)| TensorView { name, shape, data }).collect();
@@ -111,6 +115,7 @@ impl Adapter {
         config.rank_pattern = self.spec.rank_pattern.clone();
         config.alpha_pattern = self.spec.alpha_pattern.clone();
         config.use_rslora = self.spec.use_rslora;
+        config.use_dora = self.spec.use_dora;
         config
     }
 }
@@ -119,9 +124,9 @@ impl AdapterModule {
     /// Takes over the matrices of a file.
     fn take(&mut self, model: &DecoderSpec, dir: &Path, pair: &LoraPair) -> Result<(), ModelError> {
         let (outputs, inputs) = model.linear_shape(self.linear);
-        for (tensor, matrix, expected) in
-            [(pair.a, Matrix::A, vec![self.rank, inputs]), (pair.b, Matrix::B, vec![outputs, self.rank])]
-        {
+        let matrices = [(pair.a, Matrix::A, vec![self.rank, inputs]), (pair.b, Matrix::B, vec![outputs, self.rank])];
+        let magnitude = pair.magnitude.map(|magnitude| (magnitude, Matrix::Magnitude, vec![outputs]));
+        for (tensor, matrix, expected) in matrices.into_iter().chain(magnitude) {
             let name = tensor_name(&self.name, matrix);
             if tensor.shape != expected {
                 let (dir, got) = (dir.to_path_buf(), tensor.shape.clone());
@@ -134,6 +139,7 @@ impl AdapterModule {
         assert_eq!((self.rank, self.scale), (pair.rank, pair.scale), "rank and scale of {}", self.name);
         self.a.clone_from(&pair.a.data);
         self.b.clone_from(&pair.b.data);
+        self.magnitude = pair.magnitude.map(|magnitude| magnitude.data.clone());
         Ok(())
     }
 }

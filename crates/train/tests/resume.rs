@@ -279,7 +279,8 @@ fn the_run_folder_holds_what_the_plan_says() {
         "run.lock",
     ];
     assert_eq!(names_in(&run_dir), expected);
-    assert_eq!(names_in(&run_dir.join("adapter")), ["adapter_config.json", "adapter_model.safetensors"]);
+    let adapter = ["adapter_config.json", "adapter_model.safetensors", "manifest.json"];
+    assert_eq!(names_in(&run_dir.join("adapter")), adapter);
     let checkpoint =
         ["adapter_config.json", "adapter_model.safetensors", "manifest.json", "state.json", "state.safetensors"];
     assert_eq!(names_in(&run_dir.join("checkpoints/step-000006")), checkpoint);

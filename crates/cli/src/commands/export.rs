@@ -1,7 +1,9 @@
 //! `ft export`: a tuned model for other programs.
 
 pub(crate) mod common;
+mod gguf;
 mod hf;
+mod ollama;
 
 use crate::failure::Failure;
 
@@ -15,10 +17,14 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Format {
     Hf(hf::Args),
+    Gguf(gguf::Args),
+    Ollama(ollama::Args),
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     match &args.format {
         Format::Hf(args) => hf::run(args),
+        Format::Gguf(args) => gguf::run(args),
+        Format::Ollama(args) => ollama::run(args),
     }
 }

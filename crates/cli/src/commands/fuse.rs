@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use attune_compute::cpu::Cpu;
 use attune_export::artefact::{Proof, export_folder};
+use attune_export::gate::Limits;
 use attune_export::hf::FolderOptions;
 use attune_export::{FloatType, Tuned};
 
@@ -35,7 +36,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let backend = Cpu::new(None)?;
     let prompts = args.request.prompts(&tuned)?;
     let options = FolderOptions { dtype: args.dtype, ..FolderOptions::default() };
-    let proof = Proof { prompts: &prompts, text: &source.artefact_text() };
+    let limits = Some(args.request.limits(Limits::ROUNDED));
+    let proof = Proof { prompts: &prompts, text: &source.artefact_text(), limits };
     let report = export_folder(&tuned, &backend, &args.out, &options, &proof)?;
     finish(&report, args.json)
 }

@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub(crate) mod bench;
+pub(crate) mod checkpoint;
 pub(crate) mod data;
 pub(crate) mod export;
 pub(crate) mod fuse;

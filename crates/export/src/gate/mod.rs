@@ -172,6 +172,9 @@ fn report(
             100.0 * limits.sure_agreement
         ));
     }
+    if effect.is_some_and(|effect| effect.of_tuned.tokens > 0 && effect.of_tuned.mean_kl() == 0.0) {
+        reasons.push("the adapter changes nothing".into());
+    }
     if let Some(kept) = kept_share
         && exceeds((kept - 1.0).abs(), limits.kept_tolerance)
     {
@@ -244,8 +247,6 @@ pub fn spec_differences(tuned: &DecoderSpec, artefact: &DecoderSpec) -> Vec<Stri
             ("vocabulary", spec.vocabulary.to_string()),
             ("context length", spec.max_positions.to_string()),
             ("epsilon of the norms", spec.norm_epsilon.to_string()),
-            ("rope theta", spec.rope_theta.to_string()),
-            ("rope scaling", format!("{:?}", spec.rope_scaling)),
             ("biases", format!("{:?}", (spec.qkv_bias, spec.output_bias, spec.mlp_bias))),
             ("norms of q and k", spec.qk_norm.to_string()),
             ("tied head", spec.tied_head.to_string()),
@@ -253,8 +254,15 @@ pub fn spec_differences(tuned: &DecoderSpec, artefact: &DecoderSpec) -> Vec<Stri
         ]
     };
     let pairs = fields(tuned).into_iter().zip(fields(artefact));
-    pairs
+    let mut found: Vec<String> = pairs
         .filter(|((_, a), (_, b))| a != b)
         .map(|((name, a), (_, b))| format!("its {name} is {b}, that of the tuned model {a}"))
-        .collect()
+        .collect();
+    // Formats say them in different ways: what counts is what comes out.
+    let (wanted, got) = (tuned.inverse_frequencies(), artefact.inverse_frequencies());
+    let differ = wanted.iter().zip(&got).find(|(a, b)| (*a / *b - 1.0).abs() > 1e-5);
+    if let Some((a, b)) = differ {
+        found.push(format!("it rotates positions with a frequency of {b}, the tuned model with {a}"));
+    }
+    found
 }

@@ -3,36 +3,18 @@
 //! # Source
 //! The GGUF specification (`docs/gguf.md` of ggml) and what llama.cpp's own converter writes for the same models.
 
+use attune_formats::gguf::{List, Value};
 use attune_model::{DecoderSpec, RopeScaling};
 use attune_text::gguf::Vocabulary;
 
 use super::types::GgufType;
 use crate::error::ExportError;
 
-/// A value of one of the kinds that a model file needs.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Value {
-    /// Counts and ids.
-    U32(u32),
-    /// Factors.
-    F32(f32),
-    /// Yes or no.
-    Bool(bool),
-    /// Text.
-    Text(String),
-    /// A list of texts.
-    Texts(Vec<String>),
-    /// A list of scores.
-    F32s(Vec<f32>),
-    /// A list of types of tokens.
-    I32s(Vec<i32>),
-}
-
 /// Keys in the order in which they are written.
-pub type Metadata = Vec<(String, Value)>;
+pub(super) type Metadata = Vec<(String, Value)>;
 
 /// The architecture's name: Mistral's is that of Llama, which it shares all of but the window.
-pub fn architecture(spec: &DecoderSpec) -> &str {
+pub(super) fn architecture(spec: &DecoderSpec) -> &str {
     if spec.family == "mistral" { "llama" } else { &spec.family }
 }
 
@@ -40,7 +22,7 @@ pub fn architecture(spec: &DecoderSpec) -> &str {
 ///
 /// # Errors
 /// [`ExportError::Inexpressible`] for what the architecture of the format does not have.
-pub fn of_model(spec: &DecoderSpec, kind: GgufType, name: &str) -> Result<Metadata, ExportError> {
+pub(super) fn of_model(spec: &DecoderSpec, kind: GgufType, name: &str) -> Result<Metadata, ExportError> {
     let arch = architecture(spec);
     let inexpressible = |what: &str, hint: &str| {
         Err(ExportError::Inexpressible { what: what.into(), format: "GGUF", hint: hint.into() })
@@ -85,9 +67,11 @@ pub fn of_model(spec: &DecoderSpec, kind: GgufType, name: &str) -> Result<Metada
 
 /// By what Llama 3.1's scaling divides each rotary frequency, `[d / 2]`: the tensor `rope_freqs.weight`. `None` for models
 /// without such scaling.
-pub fn rope_factors(spec: &DecoderSpec) -> Option<Vec<f32>> {
-    if !matches!(spec.rope_scaling, RopeScaling::Llama3 { .. }) {
-        return None;
+pub(super) fn rope_factors(spec: &DecoderSpec) -> Option<Vec<f32>> {
+    match &spec.rope_scaling {
+        RopeScaling::Llama3 { .. } => {}
+        RopeScaling::Divided { divisors } => return Some(divisors.clone()),
+        RopeScaling::None | RopeScaling::Linear { .. } => return None,
     }
     let plain = DecoderSpec { rope_scaling: RopeScaling::None, ..spec.clone() };
     let pairs = plain.inverse_frequencies().into_iter().zip(spec.inverse_frequencies());
@@ -95,15 +79,15 @@ pub fn rope_factors(spec: &DecoderSpec) -> Option<Vec<f32>> {
 }
 
 /// Everything about the tokenizer.
-pub fn of_vocabulary(vocabulary: &Vocabulary) -> Metadata {
+pub(super) fn of_vocabulary(vocabulary: &Vocabulary) -> Metadata {
     let key = |name: &str| format!("tokenizer.ggml.{name}");
     let mut metadata: Metadata = vec![(key("model"), Value::Text(vocabulary.model.clone()))];
     let mut push = |name: &str, value: Option<Value>| metadata.extend(value.map(|value| (key(name), value)));
     push("pre", vocabulary.pre.clone().map(Value::Text));
-    push("tokens", Some(Value::Texts(vocabulary.tokens.clone())));
-    push("scores", filled(&vocabulary.scores).map(Value::F32s));
-    push("token_type", filled(&vocabulary.token_types).map(Value::I32s));
-    push("merges", filled(&vocabulary.merges).map(Value::Texts));
+    push("tokens", Some(Value::List(List::Text(vocabulary.tokens.clone()))));
+    push("scores", filled(&vocabulary.scores).map(|scores| Value::List(List::F32(scores))));
+    push("token_type", filled(&vocabulary.token_types).map(|types| Value::List(List::I32(types))));
+    push("merges", filled(&vocabulary.merges).map(|texts| Value::List(List::Text(texts))));
     for (name, id) in [
         ("bos_token_id", vocabulary.bos),
         ("eos_token_id", vocabulary.eos),
@@ -126,8 +110,9 @@ pub fn of_vocabulary(vocabulary: &Vocabulary) -> Metadata {
     metadata.extend(template);
     if !vocabulary.named_templates.is_empty() {
         let names = vocabulary.named_templates.iter().map(|(name, _)| name.clone()).collect();
-        metadata.push(("tokenizer.chat_templates".into(), Value::Texts(names)));
-        let named = |(name, text): &(String, String)| (format!("tokenizer.chat_template.{name}"), Value::Text(text.clone()));
+        metadata.push(("tokenizer.chat_templates".into(), Value::List(List::Text(names))));
+        let named =
+            |(name, text): &(String, String)| (format!("tokenizer.chat_template.{name}"), Value::Text(text.clone()));
         metadata.extend(vocabulary.named_templates.iter().map(named));
     }
     metadata

@@ -152,7 +152,8 @@ mod tests {
     fn the_mixture_gives_more_bits_where_it_counts() {
         let of = |kind: GgufType, name: &str, at| kind.of_matrix(name, 2048, Some((at, 16)), false);
         // Of 16 layers: 0, 1 and 14, 15; and 4, 7, 10, 13.
-        let more: Vec<usize> = (0..16).filter(|&at| of(GgufType::Q4KM, "x.v_proj.weight", at) == TensorType::Block(Q6K)).collect();
+        let more: Vec<usize> =
+            (0..16).filter(|&at| of(GgufType::Q4KM, "x.v_proj.weight", at) == TensorType::Block(Q6K)).collect();
         assert_eq!(more, [0, 1, 4, 7, 10, 13, 14, 15]);
         assert_eq!(of(GgufType::Q4KM, "x.q_proj.weight", 0), TensorType::Block(Q4K));
         assert_eq!(of(GgufType::Q5KM, "x.down_proj.weight", 3), TensorType::Block(Q5K));

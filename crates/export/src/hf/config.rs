@@ -20,7 +20,7 @@ pub(super) fn write(
     dtype: FloatType,
 ) -> Result<(), ExportError> {
     let mut config = match source {
-        None => config_of_spec(&base.spec),
+        None => config_of_spec(&base.spec)?,
         Some(source) => {
             let path = source.join(NAME);
             let bytes = read_limited(&path, MAX_BYTES)?;
@@ -37,7 +37,10 @@ pub(super) fn write(
 }
 
 /// A `config.json` that says what the spec says, with the keys that Transformers reads for the family.
-pub fn config_of_spec(spec: &DecoderSpec) -> Map<String, Value> {
+///
+/// # Errors
+/// [`ExportError::Inexpressible`] for rotary frequencies that follow no formula.
+pub fn config_of_spec(spec: &DecoderSpec) -> Result<Map<String, Value>, ExportError> {
     let architecture = match spec.family.as_str() {
         "mistral" => "MistralForCausalLM",
         "qwen2" => "Qwen2ForCausalLM",
@@ -46,6 +49,13 @@ pub fn config_of_spec(spec: &DecoderSpec) -> Map<String, Value> {
     };
     let scaling = match &spec.rope_scaling {
         RopeScaling::None => Value::Null,
+        RopeScaling::Divided { .. } => {
+            return Err(ExportError::Inexpressible {
+                what: "a list of divisors of the rotary frequencies".into(),
+                format: "config.json",
+                hint: "export to GGUF, which keeps the list".into(),
+            });
+        }
         RopeScaling::Linear { factor } => json!({ "rope_type": "linear", "factor": factor }),
         RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_positions } => json!({
             "rope_type": "llama3",
@@ -90,7 +100,7 @@ pub fn config_of_spec(spec: &DecoderSpec) -> Map<String, Value> {
     if spec.family == "llama" {
         map.insert("mlp_bias".into(), spec.mlp_bias.into());
     }
-    std::mem::take(map)
+    Ok(std::mem::take(map))
 }
 
 /// The shortest decimal that reads back as the same `f32`: 1e-5, not 9.999999747378752e-6.
@@ -105,7 +115,7 @@ mod tests {
 
     fn read_back(spec: &DecoderSpec) -> DecoderSpec {
         let scratch = tempfile::tempdir().expect("a folder");
-        let text = serde_json::to_string(&config_of_spec(spec)).expect("JSON");
+        let text = serde_json::to_string(&config_of_spec(spec).expect("a config")).expect("JSON");
         attune_formats::files::write_atomic(&scratch.path().join(NAME), text.as_bytes()).expect("a file");
         DecoderSpec::read(scratch.path()).expect("a spec")
     }

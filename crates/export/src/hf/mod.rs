@@ -69,5 +69,5 @@ pub fn write_folder(
 
 /// The folder in Hugging Face layout that the base came from; `None` for a base that is one file.
 fn source_folder(base: &BaseModel) -> Option<&Path> {
-    Some(base.dir()).filter(|dir| dir.is_dir())
+    Some(base.path()).filter(|path| path.is_dir())
 }

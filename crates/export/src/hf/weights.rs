@@ -1,8 +1,7 @@
 //! The weight files of a folder.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
-use std::sync::mpsc::sync_channel;
+use std::io;
 
 use attune_compute::Backend;
 use attune_formats::files::DirWriter;
@@ -12,14 +11,12 @@ use serde_json::{Map, Value, json};
 
 use super::{FolderOptions, Written};
 use crate::error::ExportError;
-use crate::floats::{FloatType, round};
-use crate::tensors::{ExportTensor, Values, export_tensors, for_each_rows};
+use crate::floats::FloatType;
+use crate::stream::{Encoding, write_tensor};
+use crate::tensors::{ExportTensor, Values, export_tensors};
 
 /// What Transformers takes by default.
 pub const DEFAULT_SHARD_BYTES: u64 = 5_000_000_000;
-
-/// Chunks that wait for the disk while the next one is computed.
-const CHUNKS_AHEAD: usize = 2;
 
 /// Writes the files.
 pub(super) fn write(
@@ -48,7 +45,7 @@ pub(super) fn write(
         let mut refused = None;
         let result = write_stream_into(dir, &name, &of_shard, &metadata, &mut |at, out| {
             let index = members[at];
-            fill(&tensors[index], types[index], backend, out)?.map_err(|error| {
+            write_tensor(&tensors[index], Encoding::plain(types[index]), backend, out)?.map_err(|error| {
                 refused = Some(error);
                 io::Error::other("a value was refused")
             })
@@ -95,42 +92,4 @@ fn shards(planned: &[PlannedTensor], limit_bytes: u64) -> Vec<Vec<usize>> {
         last.push(index);
     }
     shards
-}
-
-/// Writes the bytes of one tensor; the inner error says why a value cannot be written.
-fn fill(
-    tensor: &ExportTensor,
-    float: FloatType,
-    backend: &dyn Backend,
-    out: &mut dyn Write,
-) -> io::Result<Result<(), ExportError>> {
-    // What does not change is copied as it is.
-    if let (Values::Matrix(weight), None) = (tensor.values, tensor.module)
-        && FloatType::of(weight.dtype()) == Some(float)
-    {
-        return out.write_all(weight.bytes()).map(Ok);
-    }
-    std::thread::scope(|scope| {
-        let (sender, chunks) = sync_channel::<Vec<u8>>(CHUNKS_AHEAD);
-        let computing = scope.spawn(move || {
-            let mut done = 0;
-            for_each_rows(tensor, backend, |rows| {
-                let values = rows.data();
-                let bytes = round(values, float).map_err(|index| ExportError::Overflow {
-                    tensor: tensor.name.clone(),
-                    index: done + index,
-                    value: values[index],
-                    dtype: float.to_string(),
-                })?;
-                done += values.len();
-                // Nobody receives when writing failed; that error is the one to tell.
-                let _ = sender.send(bytes);
-                Ok(())
-            })
-        });
-        let written = chunks.iter().try_for_each(|bytes| out.write_all(&bytes));
-        drop(chunks);
-        let computed = computing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        written.map(|()| computed)
-    })
 }

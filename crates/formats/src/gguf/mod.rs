@@ -24,6 +24,7 @@ mod kinds;
 pub mod names;
 pub mod permute;
 mod read;
+mod scan;
 mod value;
 mod write;
 

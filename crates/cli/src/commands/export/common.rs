@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use attune_config::Config;
-use attune_export::gate::{GateReport, Prompt, default_prompts, read_prompts};
+use attune_export::gate::{GateReport, Limits, Prompt, default_prompts, read_prompts};
 use attune_export::{ExportReport, Tuned};
 use attune_text::LoadOptions;
 
@@ -33,6 +33,13 @@ pub(crate) struct Request {
     /// What the gate asks: a file with a prompt per line, or JSONL rows with `messages` or `prompt`
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
+    /// How far the artefact's answers may be from the tuned model's, in nats a token; left out, what suits its type
+    #[arg(long, value_name = "D", value_parser = divergence)]
+    max_divergence: Option<f64>,
+}
+
+fn divergence(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|value: &f64| *value >= 0.0).ok_or_else(|| "expected a number from 0".into())
 }
 
 /// A request with all paths known.
@@ -69,6 +76,11 @@ impl Request {
             ..LoadOptions::default()
         };
         Ok(Source { model, adapter: self.adapter.clone(), text })
+    }
+
+    /// The limits of a type, with what the user set.
+    pub(crate) fn limits(&self, of_type: Limits) -> Limits {
+        Limits { mean_kl: self.max_divergence.unwrap_or(of_type.mean_kl), ..of_type }
     }
 
     pub(crate) fn prompts(&self, tuned: &Tuned) -> Result<Vec<Prompt>, Failure> {
@@ -110,6 +122,11 @@ pub(crate) fn finish(report: &ExportReport, as_json: bool) -> Result<(), Failure
             report.seconds
         ))?;
         let colors = console::colors_enabled();
+        for note in &report.notes {
+            output::result(
+                &Line::new().with(Ink::Warning, "note").with(Ink::Plain, format!("  {note}")).paint(colors),
+            )?;
+        }
         for line in lines_of(&report.gate) {
             output::result(&line.paint(colors))?;
         }
