@@ -47,8 +47,10 @@ fn a_written_folder_reads_as_what_wrote_it() {
 
 #[test]
 fn a_chosen_template_is_written_beside_the_named_ones() {
+    let mut tokenizer = common::byte_tokenizer(&["<|im_start|>", "<|im_end|>"], &[]);
+    tokenizer["pre_tokenizer"]["use_regex"] = true.into();
     let folder = common::Folder::new(
-        &common::byte_tokenizer(&["<|im_start|>", "<|im_end|>"], &[]),
+        &tokenizer,
         &json!({"eos_token": "<|im_end|>", "chat_template": [
             {"name": "tool_use", "template": "{{ messages }} tools"}, {"name": "default", "template": "{{ messages }}"}]}),
     );
