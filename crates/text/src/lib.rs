@@ -11,6 +11,7 @@ mod error;
 mod facts;
 mod files;
 pub mod gguf;
+mod guard;
 mod locate;
 mod marks;
 mod model;

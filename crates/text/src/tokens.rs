@@ -8,6 +8,7 @@ use tokenizers::{DecoderWrapper, PreTokenizerWrapper, Tokenizer};
 
 use crate::error::TextError;
 use crate::files::JsonFile;
+use crate::guard;
 
 /// A text as tokens.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -202,6 +203,7 @@ fn build(path: &Path, bytes: &[u8]) -> Result<Tokenizer, TextError> {
         tokenizer.with_truncation(None).map_err(|error| bad(error.to_string()))?;
         Ok(tokenizer)
     };
+    guard::check(bytes).map_err(bad)?;
     let tokenizer = open(bytes)?;
     let hidden = hidden_special_tokens(&tokenizer);
     if hidden.is_empty() {

@@ -77,6 +77,40 @@ fn texts_have_the_ids_of_sentencepiece() {
     }
 }
 
+#[test]
+fn the_configuration_has_a_say() {
+    let bytes = std::fs::read(Path::new(GOLDENS).join("bpe.model")).unwrap();
+    let count = load(folder(&bytes, None).path()).vocab_size() as u64;
+    // By itself: BOS in front, a space in front of each text between special tokens.
+    let model = load(folder(&bytes, None).path());
+    assert_eq!((model.bos_id(), model.eos_id(), model.stop_ids()), (Some(1), Some(2), &[2][..]));
+    let licence = model.encode_raw("the").unwrap();
+    assert_eq!(licence[0], 1);
+    assert_eq!(model.encode_raw("the</s>the").unwrap(), [&licence[..], &[2], &licence[1..]].concat());
+    // With the newer rule: in front of the first one only.
+    let newer = json!({"legacy": false, "tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>"});
+    let newer = load(folder(&bytes, Some(&newer)).path());
+    let ids = newer.encode_raw("the</s>the").unwrap();
+    assert_eq!(ids[..licence.len() + 1], [&licence[..], &[2]].concat());
+    assert_ne!(ids[licence.len() + 1..], licence[1..]);
+    assert_eq!(newer.decode(&ids, true).unwrap(), "thethe");
+    // Without any; and with further tokens, one of which leaves a hole before it.
+    let config = json!({"add_prefix_space": false, "add_bos_token": false, "eos_token": "<|end|>", "added_tokens_decoder": {
+        (count + 1).to_string(): {"content": "<|end|>", "special": true, "rstrip": true},
+        (count + 2).to_string(): {"content": "<tool>", "special": false}}});
+    let model = load(folder(&bytes, Some(&config)).path());
+    assert_eq!(model.vocab_size() as u64, count + 3);
+    assert_eq!(model.eos_id().map(u64::from), Some(count + 1));
+    let ids = model.encode_raw("<tool>the<|end|>  ").unwrap();
+    assert_eq!((u64::from(ids[0]), u64::from(ids[ids.len() - 1])), (count + 2, count + 1));
+    assert_eq!(model.decode(&ids, true).unwrap(), "<tool>the");
+    // To GGUF, whose scores are those of the model: what was joined by merges is joined in the same order.
+    let exported = model.to_gguf_vocabulary(0).unwrap();
+    assert_eq!(exported.vocabulary.add_space_prefix, Some(false));
+    assert_eq!(exported.vocabulary.token_types[count as usize..], [5, 3, 4]);
+    assert_eq!(exported.differences.len(), 1, "{:?}", exported.differences); // rstrip
+}
+
 /// One length-delimited or numeric field.
 fn field(number: u8, value: &[u8]) -> Vec<u8> {
     assert!(value.len() < 128);

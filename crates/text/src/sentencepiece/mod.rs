@@ -58,7 +58,7 @@ struct Model<'a> {
 /// normalizer that is not supported.
 pub(crate) fn convert(path: &Path, bytes: &[u8], config: &mut JsonFile) -> Result<Json, TextError> {
     let reader = Reader { path };
-    let model = reader.model(bytes)?;
+    let mut model = reader.model(bytes)?;
     reader.check(&model)?;
     let added = crate::vocabulary::added_tokens(config)?;
     let mut table = TokenTable {
@@ -84,6 +84,7 @@ pub(crate) fn convert(path: &Path, bytes: &[u8], config: &mut JsonFile) -> Resul
         config.content.entry(key).or_insert(value);
     }
     let legacy = config.flag("legacy")?.unwrap_or(true);
+    model.dummy_prefix = config.flag("add_prefix_space")?.unwrap_or(model.dummy_prefix);
     let unk = role(0);
     let before = normalizers(&model);
     let mut json = if model.model_type == BPE {
