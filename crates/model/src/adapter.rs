@@ -115,6 +115,23 @@ impl AdapterModule {
         ModuleParameters { a: &mut self.a, b: &mut self.b, magnitude: self.magnitude.as_mut() }
     }
 
+    /// Frobenius norm of `B A`, without the scale: 0 exactly when the module changes no direction.
+    ///
+    /// `||B A||^2 = sum over r, s of (B^T B)_rs (A A^T)_rs`, in `f64`.
+    pub fn product_norm(&self) -> f64 {
+        let rank = self.rank;
+        let (inputs, outputs) = (self.a.len() / rank, self.b.len() / rank);
+        let a_dot = |r: usize, s: usize| {
+            let rows = self.a[r * inputs..(r + 1) * inputs].iter().zip(&self.a[s * inputs..(s + 1) * inputs]);
+            rows.map(|(&x, &y)| f64::from(x) * f64::from(y)).sum::<f64>()
+        };
+        let b_dot = |r: usize, s: usize| {
+            (0..outputs).map(|o| f64::from(self.b[o * rank + r]) * f64::from(self.b[o * rank + s])).sum::<f64>()
+        };
+        let square = (0..rank).flat_map(|r| (0..rank).map(move |s| (r, s))).map(|(r, s)| b_dot(r, s) * a_dot(r, s));
+        square.sum::<f64>().max(0.0).sqrt()
+    }
+
     /// The module as a side path without dropout.
     pub fn side_path(&self) -> SidePath<'_> {
         SidePath { a: &self.a, b: &self.b, rank: self.rank, scale: self.scale, dropout: None }
@@ -272,6 +289,11 @@ impl Adapter {
         Linear::ALL.into_iter().any(|linear| linear.is_attention() && self.position(layer, linear).is_some())
     }
 
+    /// Layers of the model that it was made for.
+    pub fn model_layers(&self) -> usize {
+        self.index.len()
+    }
+
     /// Number of trained values.
     pub fn parameters(&self) -> usize {
         let magnitudes = |module: &AdapterModule| module.magnitude.as_ref().map_or(0, Vec::len);
@@ -280,8 +302,7 @@ impl Adapter {
 
     /// Whether every product B A is zero, that is, the adapter changes nothing but, with DoRA, norms.
     pub fn is_inert(&self) -> bool {
-        let zero = |values: &[f32]| values.iter().all(|&value| value == 0.0);
-        self.modules.iter().all(|module| module.scale == 0.0 || zero(&module.a) || zero(&module.b))
+        self.modules.iter().all(|module| module.scale == 0.0 || module.product_norm() == 0.0)
     }
 }
 

@@ -50,6 +50,27 @@ pub enum ModelError {
     /// The adapter's files are broken.
     #[error(transparent)]
     Adapter(#[from] attune_formats::peft::PeftError),
+    /// The adapter's files, in the layout of mlx-lm, are broken.
+    #[error(transparent)]
+    MlxAdapter(#[from] attune_formats::mlx::MlxError),
+    /// The path holds no adapter of a known layout.
+    #[error("{}: {reason}", path.display())]
+    NoAdapter {
+        /// What was given.
+        path: PathBuf,
+        /// What it is, or lacks.
+        reason: String,
+    },
+    /// The adapter has what the layout that it is to be written in cannot say.
+    #[error("{layout} cannot hold this adapter: {reason}")]
+    NotRepresentable {
+        /// The layout's name.
+        layout: &'static str,
+        /// What it cannot say.
+        reason: String,
+        /// What to do.
+        hint: String,
+    },
     /// A file could not be written.
     #[error(transparent)]
     File(#[from] attune_formats::files::FileError),
@@ -158,6 +179,9 @@ impl ModelError {
             Self::Weights(source) => return source.hint(),
             Self::Gguf(source) => return source.hint(),
             Self::Adapter(source) => return source.hint(),
+            Self::MlxAdapter(source) => return source.hint(),
+            Self::NoAdapter { .. } => "give a folder with adapter_config.json and its safetensors file, as PEFT or mlx-lm write it".into(),
+            Self::NotRepresentable { hint, .. } => hint.clone(),
             Self::File(source) => return source.hint(),
         })
     }

@@ -21,35 +21,17 @@ impl Adapter {
         let folder = peft::read(dir)?;
         let mut pairs: BTreeMap<(usize, Linear), LoraPair> = BTreeMap::new();
         for (name, pair) in folder.pairs()? {
-            let Some(place) = place_of(model, name) else {
-                return Err(ModelError::UnexpectedTensor {
-                    dir: dir.to_path_buf(),
-                    name: tensor_name(name, Matrix::A),
-                    count: 1,
-                });
-            };
-            pairs.insert(place, pair);
+            pairs.insert(place_in(model, dir, name, &tensor_name(name, Matrix::A))?, pair);
         }
         let names: Vec<String> = pairs.keys().map(|(layer, linear)| linear.module_name(*layer)).collect();
-        let layers: BTreeSet<usize> = pairs.keys().map(|(layer, _)| *layer).collect();
-        let linears: BTreeSet<Linear> = pairs.keys().map(|(_, linear)| *linear).collect();
-        if pairs.len() != layers.len() * linears.len() {
-            return Err(ModelError::AdapterSpec {
-                key: "target_modules".into(),
-                reason: format!("{}: layers with different target modules are not supported", dir.display()),
-            });
-        }
+        let (targets, layers) = targets_and_layers(model, dir, pairs.keys().copied())?;
         let config = &folder.config;
         let spec = AdapterSpec {
             rank: config.r,
             alpha: config.lora_alpha,
             dropout: config.lora_dropout,
-            targets: Targets::Some(linears.into_iter().collect()),
-            layers: if layers.len() == model.layers {
-                LayerChoice::All
-            } else {
-                LayerChoice::Only(layers.into_iter().collect())
-            },
+            targets,
+            layers,
             rank_pattern: config.rank_pattern.clone(),
             alpha_pattern: config.alpha_pattern.clone(),
             use_rslora: config.use_rslora,
@@ -159,6 +141,40 @@ impl AdapterSpec {
 fn is_used<V>(key: &str, value: V, names: &[String]) -> bool {
     let alone = BTreeMap::from([(key.to_string(), value)]);
     names.iter().any(|name| matches!(peft::pattern_value(&alone, name), Ok(Some(_))))
+}
+
+/// Layer and linear of a module of the adapter in `dir`; `tensor` is the name to complain about.
+pub(crate) fn place_in(
+    model: &DecoderSpec,
+    dir: &Path,
+    module: &str,
+    tensor: &str,
+) -> Result<(usize, Linear), ModelError> {
+    place_of(model, module).ok_or_else(|| ModelError::UnexpectedTensor {
+        dir: dir.to_path_buf(),
+        name: tensor.to_string(),
+        count: 1,
+    })
+}
+
+/// Which linears of which layers these places are.
+pub(crate) fn targets_and_layers(
+    model: &DecoderSpec,
+    dir: &Path,
+    places: impl ExactSizeIterator<Item = (usize, Linear)> + Clone,
+) -> Result<(Targets, LayerChoice), ModelError> {
+    let count = places.len();
+    let layers: BTreeSet<usize> = places.clone().map(|(layer, _)| layer).collect();
+    let linears: BTreeSet<Linear> = places.map(|(_, linear)| linear).collect();
+    if count != layers.len() * linears.len() {
+        return Err(ModelError::AdapterSpec {
+            key: "target_modules".into(),
+            reason: format!("{}: layers with different target modules are not supported", dir.display()),
+        });
+    }
+    let layers =
+        if layers.len() == model.layers { LayerChoice::All } else { LayerChoice::Only(layers.into_iter().collect()) };
+    Ok((Targets::Some(linears.into_iter().collect()), layers))
 }
 
 /// Layer and linear of a module name.

@@ -1,5 +1,6 @@
 //! `ft export`: a tuned model for other programs.
 
+mod adapter;
 pub(crate) mod common;
 mod gguf;
 mod hf;
@@ -19,6 +20,7 @@ enum Format {
     Hf(hf::Args),
     Gguf(gguf::Args),
     Ollama(ollama::Args),
+    Adapter(adapter::Args),
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
@@ -26,5 +28,6 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         Format::Hf(args) => hf::run(args),
         Format::Gguf(args) => gguf::run(args),
         Format::Ollama(args) => ollama::run(args),
+        Format::Adapter(args) => adapter::run(args),
     }
 }
