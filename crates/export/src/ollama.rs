@@ -189,7 +189,7 @@ mod tests {
             "{{- if eq .Role \"system\" }}{{ \"<|im_start|>system\\n\" }}{{ .Content }}{{ \"<|im_end|>\\n\" }}\n",
             "{{- else if eq .Role \"user\" }}{{ \"<|im_start|>user\\n\" }}{{ .Content }}{{ \"<|im_end|>\\n\" }}\n",
             "{{- else if eq .Role \"assistant\" }}{{ \"<|im_start|>assistant\\n\" }}{{ .Content }}",
-            "{{ if not $last }}{{ \"<|im_end|>\\n\" }}{{ end }}\n{{- end }}",
+            "{{ if not $last }}{{ \"<|im_end|>\\n\" }}{{ end }}\n{{- end }}\n",
             "{{- if and $last (ne .Role \"assistant\") }}{{ \"<|im_start|>assistant\\n\" }}{{ end }}\n{{- end }}",
         );
         assert_eq!(chatml().go_template(), expected);

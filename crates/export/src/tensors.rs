@@ -86,7 +86,8 @@ pub fn export_tensors<'a>(base: &'a BaseModel, adapter: Option<&'a Adapter>) -> 
     tensors
 }
 
-/// Runs over a tensor's rows in order, some at a time, as `f32` with the adapter's change: `W + scale * B A`.
+/// Runs over a tensor's rows in order, some at a time, as `f32` with the adapter's change: `V = W + scale * B A`, and with
+/// DoRA `m / ||V|| * V`, row by row.
 ///
 /// # Shapes
 /// Each tensor given to `each` is `[some rows, cols]`, of a multiple of `row_multiple` rows.
@@ -142,6 +143,16 @@ impl<'a> SideProduct<'a> {
         let rank = self.module.rank;
         let b = Tensor::from_slice(chunk.rows(), rank, &self.module.b[first * rank..(first + chunk.rows()) * rank]);
         let args = LinearArgs { residual: Some(&chunk), ..LinearArgs::frozen(&self.a_transposed, None) };
-        backend.linear_forward(&b, &args).y
+        let mut sum = backend.linear_forward(&b, &args).y;
+        if let Some(magnitude) = &self.module.magnitude {
+            let cols = sum.cols();
+            let rows = sum.data_mut().par_chunks_exact_mut(cols).zip(&magnitude[first..first + chunk.rows()]);
+            rows.for_each(|(row, magnitude)| {
+                let squares: f64 = row.iter().map(|&value| f64::from(value) * f64::from(value)).sum();
+                let factor = magnitude / squares.sqrt() as f32;
+                row.iter_mut().for_each(|value| *value *= factor);
+            });
+        }
+        sum
     }
 }

@@ -69,7 +69,10 @@ pub fn open_model(path: &Path, options: &LoadOptions) -> Result<(BaseModel, Text
 /// An adapter with `B A = 0` everywhere would make an export that is the base under another name.
 fn refuse_inert(adapter: &Adapter, dir: &Path) -> Result<(), ExportError> {
     let zero = |values: &[f32]| values.iter().all(|&value| value == 0.0);
-    let works = |module: &&attune_model::AdapterModule| module.scale != 0.0 && !zero(&module.a) && !zero(&module.b);
+    // What a magnitude changes shows only beside the weights: the gate finds that.
+    let works = |module: &&attune_model::AdapterModule| {
+        module.magnitude.is_some() || (module.scale != 0.0 && !zero(&module.a) && !zero(&module.b))
+    };
     if adapter.modules.iter().any(|module| works(&module)) {
         return Ok(());
     }

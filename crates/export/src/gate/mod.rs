@@ -172,6 +172,9 @@ fn report(
             100.0 * limits.sure_agreement
         ));
     }
+    if effect.is_some_and(|effect| effect.of_tuned.tokens > 0 && effect.of_tuned.mean_kl() == 0.0) {
+        reasons.push("the adapter changes nothing".into());
+    }
     if let Some(kept) = kept_share
         && exceeds((kept - 1.0).abs(), limits.kept_tolerance)
     {

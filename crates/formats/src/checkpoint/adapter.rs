@@ -18,26 +18,26 @@ pub const MOMENT_FILE: &str = "state.safetensors";
 /// dot and one of these.
 pub const MOMENTS: [&str; 4] = ["a_m", "a_v", "b_m", "b_v"];
 
-/// Those of a module's magnitude, where it has one (DoRA).
+/// The moments of a module's magnitudes, where it has DoRA.
 pub const MAGNITUDE_MOMENTS: [&str; 2] = ["magnitude_m", "magnitude_v"];
 
 const MAX_CONFIG_BYTES: u64 = 16 << 20;
 
-/// How many values the two matrices, and the magnitude, of each module have.
+/// How many values each module has: in its two matrices, and in its magnitudes.
 pub(super) type Sizes = BTreeMap<String, (usize, usize, Option<usize>)>;
 
 /// Rules 11 to 18 of an adapter. `None` when it is not known what moments belong to it.
 pub(super) fn check(dir: &Path, in_checkpoint: bool, checked: &mut Checked) -> Option<Sizes> {
     let before = checked.report.findings.len();
     let tensors = read_tensors(dir, TENSOR_FILE, checked);
-    check_config_text(dir, checked);
+    let has_config = check_config_text(dir, checked);
     let tensors = tensors?;
     for tensor in tensors.values() {
         check_type(TENSOR_FILE, tensor, in_checkpoint, checked);
         check_finite(TENSOR_FILE, tensor, checked);
     }
     // What the reader of adapters says would only repeat what is known already.
-    if checked.report.findings.len() > before {
+    if !has_config || checked.report.findings.len() > before {
         return None;
     }
     match peft::read(dir) {
@@ -182,21 +182,24 @@ pub(super) fn check_finite(file: &str, tensor: &MappedTensor, checked: &mut Chec
     }
 }
 
-/// Rule 13, as far as it is about the text: the reader of adapters, like PEFT, does not mind doubled keys.
-fn check_config_text(dir: &Path, checked: &mut Checked) {
+/// Rule 13, as far as it is about the text: the reader of adapters, like PEFT, does not mind doubled keys. Whether there
+/// is a configuration to read.
+fn check_config_text(dir: &Path, checked: &mut Checked) -> bool {
     let path = dir.join(CONFIG_FILE);
     if !path.is_file() {
-        return refuse_missing(CONFIG_FILE, "is missing", checked);
+        refuse_missing(CONFIG_FILE, "is missing", checked);
+        return false;
     }
     let message = match read_limited(&path, MAX_CONFIG_BYTES) {
         Err(error) => error.to_string(),
         Ok(bytes) => match strict_json(&bytes) {
-            Ok(value) if value.is_object() => return,
+            Ok(value) if value.is_object() => return true,
             Ok(_) => "is not an object".to_string(),
             Err(error) => error.to_string(),
         },
     };
     checked.refuse(Rule::AdapterConfig, Part::file(CONFIG_FILE), message);
+    false
 }
 
 /// Whether a name is that of a tensor of an adapter on a linear of a layer.
@@ -207,12 +210,20 @@ fn is_known(name: &str) -> bool {
 fn refuse_adapter(error: &PeftError, checked: &mut Checked) {
     let (rule, part) = match error {
         PeftError::Unpaired { module, missing, .. } => {
-            let matrix = if *missing == "lora_A" { Matrix::A } else { Matrix::B };
+            let matrix = match *missing {
+                "lora_A" => Matrix::A,
+                "lora_B" => Matrix::B,
+                _ => Matrix::Magnitude,
+            };
             (Rule::TensorShapes, Part::tensor(TENSOR_FILE, &tensor_name(module, matrix)))
         }
         PeftError::Shape { module, .. } => {
             (Rule::TensorShapes, Part::tensor(TENSOR_FILE, &tensor_name(module, Matrix::A)))
         }
+        PeftError::MagnitudeShape { module, .. } => {
+            (Rule::TensorShapes, Part::tensor(TENSOR_FILE, &tensor_name(module, Matrix::Magnitude)))
+        }
+        PeftError::Twice { name, .. } => (Rule::TensorNames, Part::tensor(TENSOR_FILE, name)),
         PeftError::Empty { .. } => (Rule::TensorShapes, Part::file(TENSOR_FILE)),
         PeftError::NotTargeted { module, .. } => {
             (Rule::TensorNames, Part::tensor(TENSOR_FILE, &tensor_name(module, Matrix::A)))

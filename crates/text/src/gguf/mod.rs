@@ -5,14 +5,12 @@
 //! `llama` (sentencepiece BPE: scores instead of merges, bytes as `<0x0A>`).
 
 mod file;
-mod pre;
 pub(crate) mod pre;
 mod read;
 mod scores;
 mod write;
 
 pub use file::read_vocabulary;
-use scores::merges_of_scores;
 pub(crate) use scores::merges_of_scores;
 pub use write::GgufVocabulary;
 

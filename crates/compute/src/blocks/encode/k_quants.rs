@@ -13,13 +13,11 @@
 use half::f16;
 
 use super::F16_MAX;
-use super::lanes::{Lanes, nearest};
+use super::lanes::Lanes;
 
 /// Groups of a block of Q4_K or Q5_K, and values of each.
 const GROUPS: usize = 8;
 const GROUP_LEN: usize = 32;
-
-type Group8 = [Lanes<GROUPS>; GROUP_LEN];
 
 /// What distinguishes Q4_K from Q5_K: the largest code, and the sweep (`top + first`, in steps of 0.1).
 struct Affine {
@@ -43,9 +41,9 @@ struct AffineBlock {
 /// # Shapes
 /// Whole blocks: 256 values, 144 bytes.
 #[inline(always)]
-pub(super) fn q4_k(values: &[f32], out: &mut [u8]) {
+pub(super) fn q4_k<L: Lanes>(values: &[f32], out: &mut [u8]) {
     for (x, block) in values.as_chunks::<256>().0.iter().zip(out.as_chunks_mut::<144>().0) {
-        let encoded = affine_block(x, &Q4_K);
+        let encoded = affine_block::<L>(x, &Q4_K);
         write_affine_head(&encoded, &mut block[..16]);
         for (codes, bytes) in encoded.codes.as_chunks::<64>().0.iter().zip(block[16..].as_chunks_mut::<32>().0) {
             for i in 0..32 {
@@ -58,9 +56,9 @@ pub(super) fn q4_k(values: &[f32], out: &mut [u8]) {
 /// # Shapes
 /// Whole blocks: 256 values, 176 bytes.
 #[inline(always)]
-pub(super) fn q5_k(values: &[f32], out: &mut [u8]) {
+pub(super) fn q5_k<L: Lanes>(values: &[f32], out: &mut [u8]) {
     for (x, block) in values.as_chunks::<256>().0.iter().zip(out.as_chunks_mut::<176>().0) {
-        let encoded = affine_block(x, &Q5_K);
+        let encoded = affine_block::<L>(x, &Q5_K);
         write_affine_head(&encoded, &mut block[..16]);
         let (fifth_bits, nibbles) = block[16..].split_at_mut(32);
         fifth_bits.fill(0);
@@ -91,88 +89,76 @@ fn write_affine_head(encoded: &AffineBlock, head: &mut [u8]) {
 }
 
 #[inline(always)]
-fn affine_block(values: &[f32; 256], kind: &Affine) -> AffineBlock {
-    let x: Group8 = transposed(values);
+fn affine_block<L: Lanes>(values: &[f32; 256], kind: &Affine) -> AffineBlock {
+    let x: [L; GROUP_LEN] = transposed(values);
     let sums = Sums::new(&x);
     let fit = best_affine(&sums, kind);
     let scales = fit.scale;
     // Stored is what is subtracted.
-    let minima = (Lanes::splat(0.0) - (fit.offset + sums.lowest)).max(Lanes::splat(0.0));
+    let minima = (L::splat(0.0) - (fit.offset + sums.lowest)).max(L::splat(0.0));
     let (d, scale_codes) = six_bits(scales);
     let (dmin, minimum_codes) = six_bits(minima);
 
-    let scale = Lanes::splat(d.to_f32()) * scale_codes;
-    let minimum = Lanes::splat(dmin.to_f32()) * minimum_codes;
+    let scale = L::splat(d.to_f32()) * scale_codes;
+    let minimum = L::splat(dmin.to_f32()) * minimum_codes;
     let mut codes = [0u8; 256];
     for i in 0..GROUP_LEN {
-        let code = clamp((x[i] + minimum).ratio(scale), kind.top);
+        // Clamped before it is rounded: positions may be larger than what can be rounded so.
+        let code = (x[i] + minimum).ratio(scale).clamp(0.0, kind.top).nearest().to_array();
         for group in 0..GROUPS {
-            codes[group * GROUP_LEN + i] = code.0[group] as u8;
+            codes[group * GROUP_LEN + i] = code[group] as u8;
         }
     }
     AffineBlock {
         d,
         dmin,
-        scales: scale_codes.0.map(|code| code as u8),
-        minima: minimum_codes.0.map(|c| c as u8),
+        scales: scale_codes.to_array().map(|code| code as u8),
+        minima: minimum_codes.to_array().map(|code| code as u8),
         codes,
     }
 }
 
-/// The nearest code in `0..=top`.
-#[inline(always)]
-fn clamp(position: Lanes<GROUPS>, top: f32) -> Lanes<GROUPS> {
-    // Clamped before it is rounded: positions may be larger than what can be rounded so.
-    position.max(Lanes::splat(0.0)).min(Lanes::splat(top)).nearest()
-}
-
 /// One scale for numbers from 0, and their codes of 6 bits.
 #[inline(always)]
-fn six_bits(numbers: Lanes<GROUPS>) -> (f16, Lanes<GROUPS>) {
-    let largest = numbers.0.iter().fold(0.0f32, |a, &b| a.max(b));
+fn six_bits<L: Lanes>(numbers: L) -> (f16, L) {
+    let largest = numbers.to_array().iter().fold(0.0f32, |a, &b| a.max(b));
     let unit = f16::from_f32((largest / 63.0).min(F16_MAX));
-    let codes = numbers.ratio(Lanes::splat(unit.to_f32())).min(Lanes::splat(63.0)).nearest();
+    let codes = numbers.ratio(L::splat(unit.to_f32())).min(L::splat(63.0)).nearest();
     (unit, codes)
 }
 
-/// Element i of each group beside the others'.
+/// Element i of each of eight groups of `LEN` values beside the others'.
 #[inline(always)]
-fn transposed<const N: usize, const LEN: usize>(values: &[f32; 256]) -> [Lanes<N>; LEN] {
-    let mut x = [Lanes::splat(0.0); LEN];
-    for i in 0..LEN {
-        for group in 0..N {
-            x[i].0[group] = values[group * LEN + i];
-        }
-    }
-    x
+fn transposed<L: Lanes, const LEN: usize>(values: &[f32]) -> [L; LEN] {
+    std::array::from_fn(|i| L::from_array(std::array::from_fn(|group| values[group * LEN + i])))
 }
 
 /// The values of eight groups above their lowest (`y`), their weights, and the sums that no code enters.
-struct Sums {
-    y: Group8,
-    weight: Group8,
+struct Sums<L> {
+    y: [L; GROUP_LEN],
+    weight: [L; GROUP_LEN],
     /// The lowest value, or 0 if that is lower.
-    lowest: Lanes<GROUPS>,
-    range: Lanes<GROUPS>,
-    w: Lanes<GROUPS>,
-    wy: Lanes<GROUPS>,
-    wyy: Lanes<GROUPS>,
+    lowest: L,
+    range: L,
+    w: L,
+    wy: L,
+    wyy: L,
 }
 
-impl Sums {
+impl<L: Lanes> Sums<L> {
     #[inline(always)]
-    fn new(x: &Group8) -> Self {
-        let zero = Lanes::splat(0.0);
+    fn new(x: &[L; GROUP_LEN]) -> Self {
+        let zero = L::splat(0.0);
         let (mut lowest, mut highest, mut squares) = (zero, x[0], zero);
         for value in x {
             lowest = lowest.min(*value);
             highest = highest.max(*value);
             squares = squares + *value * *value;
         }
-        let rms = squares.map(|sum| (sum / GROUP_LEN as f32).sqrt());
+        let rms = (squares * L::splat(1.0 / GROUP_LEN as f32)).sqrt();
         let mut sums = Self { y: *x, weight: *x, lowest, range: highest - lowest, w: zero, wy: zero, wyy: zero };
         for i in 0..GROUP_LEN {
-            let (y, weight) = (x[i] - lowest, rms + x[i].map(f32::abs));
+            let (y, weight) = (x[i] - lowest, rms + x[i].abs());
             (sums.y[i], sums.weight[i]) = (y, weight);
             sums.w = sums.w + weight;
             sums.wy = sums.wy + weight * y;
@@ -184,25 +170,25 @@ impl Sums {
 
 /// `y ≈ scale l + offset`, and its weighted squared error.
 #[derive(Clone, Copy)]
-struct Fit {
-    scale: Lanes<GROUPS>,
-    offset: Lanes<GROUPS>,
-    error: Lanes<GROUPS>,
+struct Fit<L> {
+    scale: L,
+    offset: L,
+    error: L,
 }
 
 /// The sums that codes enter.
-struct CodeSums {
-    l: Lanes<GROUPS>,
-    ll: Lanes<GROUPS>,
-    ly: Lanes<GROUPS>,
+struct CodeSums<L> {
+    l: L,
+    ll: L,
+    ly: L,
 }
 
-impl CodeSums {
+impl<L: Lanes> CodeSums<L> {
     /// For the codes nearest to `(y - offset) * inverse`.
     #[inline(always)]
-    fn new(sums: &Sums, inverse: Lanes<GROUPS>, offset: Lanes<GROUPS>, top: f32) -> Self {
-        let shift = Lanes::splat(0.0) - offset * inverse;
-        let (zero, top) = (Lanes::splat(0.0), Lanes::splat(top));
+    fn shifted(sums: &Sums<L>, inverse: L, offset: L, top: f32) -> Self {
+        let shift = L::splat(0.0) - offset * inverse;
+        let (zero, top) = (L::splat(0.0), L::splat(top));
         let mut of = Self { l: zero, ll: zero, ly: zero };
         for i in 0..GROUP_LEN {
             let code = (sums.y[i] * inverse + shift).max(zero).min(top).nearest();
@@ -214,11 +200,26 @@ impl CodeSums {
         of
     }
 
+    /// For the codes nearest to `y * inverse`, none of which is below 0.
+    #[inline(always)]
+    fn new(sums: &Sums<L>, inverse: L, top: f32) -> Self {
+        let (zero, top) = (L::splat(0.0), L::splat(top));
+        let mut of = Self { l: zero, ll: zero, ly: zero };
+        for i in 0..GROUP_LEN {
+            let code = (sums.y[i] * inverse).min(top).nearest();
+            let weighted = sums.weight[i] * code;
+            of.l = of.l + weighted;
+            of.ll = of.ll + weighted * code;
+            of.ly = of.ly + weighted * sums.y[i];
+        }
+        of
+    }
+
     /// `Σ w (scale l + offset - y)²`, multiplied out. Every term is of the size of the range's square, so what cancels
     /// costs some 1e-4 of the error of a group, which only decides between candidates.
     #[inline(always)]
-    fn error(&self, sums: &Sums, scale: Lanes<GROUPS>, offset: Lanes<GROUPS>) -> Lanes<GROUPS> {
-        let two = Lanes::splat(2.0);
+    fn error(&self, sums: &Sums<L>, scale: L, offset: L) -> L {
+        let two = L::splat(2.0);
         let of_scale = scale * (scale * self.ll + two * (offset * self.l - self.ly));
         let of_offset = offset * (offset * sums.w - two * sums.wy);
         of_scale + of_offset + sums.wyy
@@ -226,8 +227,8 @@ impl CodeSums {
 
     /// The best `(scale, offset)` for these codes with a minimum of at most 0, or the fit `so_far` where that is better.
     #[inline(always)]
-    fn better(&self, sums: &Sums, so_far: Fit) -> Fit {
-        let zero = Lanes::splat(0.0);
+    fn better(&self, sums: &Sums<L>, so_far: Fit<L>) -> Fit<L> {
+        let zero = L::splat(0.0);
         let determinant = sums.w * self.ll - self.l * self.l;
         let free_scale = (sums.w * self.ly - sums.wy * self.l).ratio(determinant);
         let free_offset = (self.ll * sums.wy - self.l * self.ly).ratio(determinant);
@@ -249,21 +250,21 @@ impl CodeSums {
 
 /// The best fit found for each group.
 #[inline(always)]
-fn best_affine(sums: &Sums, kind: &Affine) -> Fit {
-    let zero = Lanes::splat(0.0);
-    let top = Lanes::splat(kind.top);
+fn best_affine<L: Lanes>(sums: &Sums<L>, kind: &Affine) -> Fit<L> {
+    let zero = L::splat(0.0);
+    let top = L::splat(kind.top);
     // The step between codes that spans the range exactly, as it is: what else is found must be better.
-    let first = CodeSums::new(sums, top.ratio(sums.range), zero, kind.top);
+    let first = CodeSums::new(sums, top.ratio(sums.range), kind.top);
     let scale = sums.range.ratio(top);
     let mut fit = Fit { scale, offset: zero, error: first.error(sums, scale, zero) };
     for step in 0..kind.steps {
-        let steps = Lanes::splat(kind.top + kind.first + 0.1 * step as f32);
-        fit = CodeSums::new(sums, steps.ratio(sums.range), zero, kind.top).better(sums, fit);
+        let steps = L::splat(kind.top + kind.first + 0.1 * step as f32);
+        fit = CodeSums::new(sums, steps.ratio(sums.range), kind.top).better(sums, fit);
     }
     // The codes nearest to the best fit may be others than those that led to it.
     for _ in 0..REFINEMENTS {
-        let inverse = Lanes::splat(1.0).ratio(fit.scale);
-        fit = CodeSums::new(sums, inverse, fit.offset, kind.top).better(sums, fit);
+        let inverse = L::splat(1.0).ratio(fit.scale);
+        fit = CodeSums::shifted(sums, inverse, fit.offset, kind.top).better(sums, fit);
     }
     fit
 }
@@ -277,9 +278,9 @@ const SIXTEEN: usize = 16;
 /// # Shapes
 /// Whole blocks: 256 values, 210 bytes.
 #[inline(always)]
-pub(super) fn q6_k(values: &[f32], out: &mut [u8]) {
+pub(super) fn q6_k<L: Lanes>(values: &[f32], out: &mut [u8]) {
     for (x, block) in values.as_chunks::<256>().0.iter().zip(out.as_chunks_mut::<210>().0) {
-        let (d, scales, codes) = symmetric_block(x);
+        let (d, scales, codes) = symmetric_block::<L>(x);
         let (nibbles, rest) = block.split_at_mut(128);
         let (pairs, rest) = rest.split_at_mut(64);
         for half in 0..2 {
@@ -300,46 +301,51 @@ pub(super) fn q6_k(values: &[f32], out: &mut [u8]) {
 
 /// `d`, the groups' codes and the values' codes from 0.
 #[inline(always)]
-fn symmetric_block(values: &[f32; 256]) -> (f16, [i8; SIXTEEN], [u8; 256]) {
-    let x: [Lanes<SIXTEEN>; SIXTEEN] = transposed(values);
-    let scales = best_symmetric(&x);
+fn symmetric_block<L: Lanes>(values: &[f32; 256]) -> (f16, [i8; SIXTEEN], [u8; 256]) {
+    let halves: [[L; SIXTEEN]; 2] = [transposed(&values[..128]), transposed(&values[128..])];
+    let scales = [best_symmetric(&halves[0]), best_symmetric(&halves[1])];
     let mut largest = 0.0f32;
-    for scale in scales.0 {
+    for scale in scales.iter().flat_map(|scales| scales.to_array()) {
         largest = if scale.abs() > largest.abs() { scale } else { largest };
     }
     // The largest scale gets the code -128, which is one more than 127.
     let d = f16::from_f32((largest / -128.0).clamp(-F16_MAX, F16_MAX));
-    let unit = Lanes::splat(d.to_f32());
-    let scale_codes = scales.ratio(unit).max(Lanes::splat(-128.0)).min(Lanes::splat(127.0)).nearest();
-    let scale = unit * scale_codes;
-    let mut codes = [0u8; 256];
-    for i in 0..SIXTEEN {
-        let position = x[i].ratio(scale).max(Lanes::splat(-32.0)).min(Lanes::splat(31.0));
-        for group in 0..SIXTEEN {
-            codes[group * SIXTEEN + i] = (nearest(position.0[group]) as i32 + 32) as u8;
+    let unit = L::splat(d.to_f32());
+    let (mut scale_codes, mut codes) = ([0i8; SIXTEEN], [0u8; 256]);
+    for half in 0..2 {
+        let of_groups = scales[half].ratio(unit).clamp(-128.0, 127.0).nearest();
+        scale_codes[8 * half..][..8].copy_from_slice(&of_groups.to_array().map(|code| code as i8));
+        let scale = unit * of_groups;
+        for i in 0..SIXTEEN {
+            let code = halves[half][i].ratio(scale).clamp(-32.0, 31.0).nearest().to_array();
+            for group in 0..8 {
+                codes[(8 * half + group) * SIXTEEN + i] = (code[group] as i32 + 32) as u8;
+            }
         }
     }
-    (d, scale_codes.0.map(|code| code as i8), codes)
+    (d, scale_codes, codes)
 }
 
-/// The best scale found for each group.
+/// The best scale found for each of eight groups.
 #[inline(always)]
-fn best_symmetric(x: &[Lanes<SIXTEEN>; SIXTEEN]) -> Lanes<SIXTEEN> {
-    let zero = Lanes::splat(0.0);
+fn best_symmetric<L: Lanes>(x: &[L; SIXTEEN]) -> L {
+    let zero = L::splat(0.0);
     let mut largest = zero;
-    for value in x {
-        largest = value.choose(largest, |a, b| a.abs() > b.abs());
+    let mut weighted = [zero; SIXTEEN];
+    for i in 0..SIXTEEN {
+        largest = x[i].where_positive(x[i].abs() - largest.abs(), largest);
+        weighted[i] = x[i] * x[i];
     }
     let (mut best_scale, mut best_gain) = (zero, zero);
     // Where the largest value goes: to the code -32 first, then to somewhat less and more.
     for step in SWEEP {
-        let inverse = Lanes::splat(-(32.0 + 0.1 * step)).ratio(largest);
+        let inverse = L::splat(-(32.0 + 0.1 * step)).ratio(largest);
         let (mut lx, mut ll) = (zero, zero);
-        for value in x {
-            let code = (*value * inverse).max(Lanes::splat(-32.0)).min(Lanes::splat(31.0)).nearest();
-            let weighted = *value * *value * code;
-            lx = lx + weighted * *value;
-            ll = ll + weighted * code;
+        for i in 0..SIXTEEN {
+            let code = (x[i] * inverse).clamp(-32.0, 31.0).nearest();
+            let of_code = weighted[i] * code;
+            lx = lx + of_code * x[i];
+            ll = ll + of_code * code;
         }
         let scale = lx.ratio(ll);
         let gain = scale * lx;

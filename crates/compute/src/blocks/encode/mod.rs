@@ -17,6 +17,7 @@ mod tests;
 
 pub use nf4::{NF4_TABLE, Nf4Rows, encode_nf4, nf4_scale_table};
 
+use self::lanes::{Lanes, Plain};
 use super::BlockType;
 use crate::cpu::Isa;
 
@@ -164,13 +165,13 @@ enum Work<'a> {
 }
 
 #[inline(always)]
-fn run_here(work: Work) {
+fn run_here<L: Lanes>(work: Work) {
     match work {
         Work::Row { kind: BlockType::Q8_0, values, out } => legacy::q8_0(values, out),
         Work::Row { kind: BlockType::Q4_0, values, out } => legacy::q4_0(values, out),
-        Work::Row { kind: BlockType::Q4K, values, out } => k_quants::q4_k(values, out),
-        Work::Row { kind: BlockType::Q5K, values, out } => k_quants::q5_k(values, out),
-        Work::Row { kind: BlockType::Q6K, values, out } => k_quants::q6_k(values, out),
+        Work::Row { kind: BlockType::Q4K, values, out } => k_quants::q4_k::<L>(values, out),
+        Work::Row { kind: BlockType::Q5K, values, out } => k_quants::q5_k::<L>(values, out),
+        Work::Row { kind: BlockType::Q6K, values, out } => k_quants::q6_k::<L>(values, out),
         Work::Row { kind: BlockType::Nf4, .. } => unreachable!("NF4 has work of its own"),
         Work::Nf4 { values, indices, absmax } => nf4::indices_of(values, indices, absmax),
     }
@@ -179,13 +180,13 @@ fn run_here(work: Work) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn run_avx2(work: Work) {
-    run_here(work);
+    run_here::<lanes::Avx>(work);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
 fn run_avx512(work: Work) {
-    run_here(work);
+    run_here::<lanes::Avx>(work);
 }
 
 fn run(isa: Isa, work: Work) {
@@ -197,6 +198,6 @@ fn run(isa: Isa, work: Work) {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: asserted above.
         Isa::Avx2 => unsafe { run_avx2(work) },
-        _ => run_here(work),
+        _ => run_here::<Plain>(work),
     }
 }

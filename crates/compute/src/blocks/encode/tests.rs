@@ -262,7 +262,7 @@ fn nf4_indices_are_the_nearest_and_ties_go_down() {
         values[16 + i] = values[1 + i].next_up();
     }
     let bytes = encoded_nf4(1, 64, &values);
-    let index = |i: usize| if i % 2 == 0 { bytes[i / 2] >> 4 } else { bytes[i / 2] & 15 };
+    let index = |i: usize| if i.is_multiple_of(2) { bytes[i / 2] >> 4 } else { bytes[i / 2] & 15 };
     assert_eq!(index(0), 15);
     for i in 0..15 {
         assert_eq!((index(1 + i), index(16 + i)), (i as u8, i as u8 + 1), "bound {i}");
