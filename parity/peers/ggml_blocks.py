@@ -15,7 +15,7 @@ from pathlib import Path
 import gguf
 import numpy
 
-from llama_cpp import GGML_TYPES, ggml_base
+from llama_cpp_library import GGML_TYPES, ggml_base
 
 
 def main() -> int:

@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from llama_cpp import FILE_TYPES, LlamaCppError, lib, logged
+from llama_cpp_library import FILE_TYPES, LlamaCppError, lib, logged
 
 
 def quantize(source: Path, out: Path, kind: str, threads: int, pure: bool = False) -> float:

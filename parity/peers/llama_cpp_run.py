@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy
 
-from llama_cpp import VERSIONS, Context, LlamaCppError, Model, logged
+from llama_cpp_library import VERSIONS, Context, LlamaCppError, Model, logged
 
 
 def greedy(context: Context, prompt: list[int], new_tokens: int) -> dict:

@@ -35,7 +35,7 @@ class _Params(ctypes.Structure):
             if getattr(self, name) != expected:
                 raise LlamaCppError(
                     f"{type(self).__name__}.{name} is {getattr(self, name)} by default instead of {expected}: "
-                    "this version of llama.cpp has another layout; adapt parity/peers/llama_cpp.py"
+                    "this version of llama.cpp has another layout; adapt parity/peers/llama_cpp_library.py"
                 )
 
 
