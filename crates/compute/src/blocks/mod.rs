@@ -19,7 +19,7 @@
 //! ggml's `ggml-common.h` (layouts of the types of GGUF); Dettmers et al.: "QLoRA", 2023, and bitsandbytes.
 
 mod decode;
-pub mod nf4;
+pub mod encode;
 
 use std::fmt;
 
