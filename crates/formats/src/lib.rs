@@ -3,6 +3,7 @@
 //! - [`files`] is the only place of the workspace that writes files.
 //! - [`tensors`] maps a base model's weights and reads and writes small safetensors files.
 //! - [`peft`] reads and writes LoRA adapters in PEFT's layout.
+//! - [`gguf`] reads and writes GGUF files.
 //! - [`manifest`] seals a folder, so that an incomplete or damaged one is recognised.
 //!
 //! ```
@@ -27,6 +28,7 @@
 //! ```
 
 pub mod files;
+pub mod gguf;
 pub mod manifest;
 pub mod peft;
 pub mod tensors;

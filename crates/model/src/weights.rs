@@ -168,6 +168,11 @@ impl BaseModel {
         Ok(())
     }
 
+    /// How a tensor is stored in the base's files; `None` when it has no such tensor.
+    pub fn stored_dtype(&self, name: &str) -> Option<DType> {
+        storage_type(self.folder.as_ref()?.find(name)?)
+    }
+
     /// Bytes of the weight files.
     pub fn size_bytes(&self) -> u64 {
         self.folder.as_ref().map_or(0, WeightFolder::size_bytes)

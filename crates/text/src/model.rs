@@ -197,6 +197,16 @@ impl TextModel {
         self.tokens.vocab_size()
     }
 
+    /// Where the tokenizer's files are.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The text of the chat template.
+    pub fn chat_template(&self) -> Option<&str> {
+        self.template.as_ref().map(ChatTemplate::text)
+    }
+
     /// Whether chats can be rendered.
     pub fn has_chat_template(&self) -> bool {
         self.template.is_some()

@@ -352,7 +352,8 @@ pub fn train_on(config: &Config) -> TrainOn {
     }
 }
 
-fn load_options(config: &Config) -> LoadOptions {
+/// How section `model` loads the text side: for whoever must see a run's tokenizer and template as it did.
+pub fn load_options(config: &Config) -> LoadOptions {
     let model = &config.model;
     let today = chrono::Local::now().date_naive();
     let template_date = match model.template_date {

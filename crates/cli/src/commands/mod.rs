@@ -2,6 +2,8 @@
 
 pub(crate) mod bench;
 pub(crate) mod data;
+pub(crate) mod export;
+pub(crate) mod fuse;
 pub(crate) mod generate;
 pub(crate) mod init;
 pub(crate) mod plan;

@@ -20,6 +20,7 @@ mod header;
 mod mapped;
 mod scan;
 mod small;
+mod stream;
 
 use std::fmt;
 use std::ops::Range;
@@ -33,6 +34,7 @@ pub use header::MAX_HEADER_BYTES;
 pub use mapped::MappedFile;
 pub use scan::Scan;
 pub use small::{F32Tensor, TensorView, read_tensors, write_tensors, write_tensors_into};
+pub use stream::{PlannedTensor, write_stream_into};
 
 pub(crate) use folder::pickle_in;
 pub(crate) use header::UniqueKeys;
