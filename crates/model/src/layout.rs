@@ -21,6 +21,8 @@ pub enum AdapterLayout {
     Peft,
     /// mlx-lm's.
     Mlx,
+    /// llama.cpp's: one GGUF file.
+    GgufLora,
 }
 
 impl fmt::Display for AdapterLayout {
@@ -28,6 +30,7 @@ impl fmt::Display for AdapterLayout {
         f.write_str(match self {
             Self::Peft => "PEFT",
             Self::Mlx => "mlx-lm",
+            Self::GgufLora => "GGUF-LoRA",
         })
     }
 }
@@ -42,8 +45,11 @@ impl AdapterLayout {
         if !path.exists() {
             return none("there is no such folder");
         }
+        if crate::gguf::is_gguf(path) {
+            return Ok(Self::GgufLora);
+        }
         if !path.is_dir() {
-            return none("is a file, an adapter is a folder");
+            return none("is a file, but no GGUF file");
         }
         let config = path.join(peft::CONFIG_FILE);
         if !config.exists() {
@@ -65,6 +71,7 @@ impl AdapterLayout {
         Ok(match self {
             Self::Peft => peft::AdapterConfig::read(&path.join(peft::CONFIG_FILE))?.base_model_name_or_path,
             Self::Mlx => mlx::MlxConfig::read(&path.join(mlx::CONFIG_FILE))?.model,
+            Self::GgufLora => None,
         })
     }
 }
@@ -73,24 +80,35 @@ impl Adapter {
     /// Reads an adapter in whatever layout it is.
     ///
     /// # Errors
-    /// As [`AdapterLayout::detect`], [`Adapter::from_peft`] and [`Adapter::from_mlx`].
+    /// As [`AdapterLayout::detect`], [`Adapter::from_peft`], [`Adapter::from_mlx`] and [`Adapter::from_gguf_lora`].
     pub fn open(model: &DecoderSpec, path: &Path) -> Result<Self, ModelError> {
         match AdapterLayout::detect(path)? {
             AdapterLayout::Peft => Self::from_peft(model, path),
             AdapterLayout::Mlx => Self::from_mlx(model, path),
+            AdapterLayout::GgufLora => Self::from_gguf_lora(model, path),
         }
     }
 
-    /// Writes a folder in a layout; an existing one is replaced. `base_model` is the base as the files name it: a path or
-    /// a name.
+    /// Writes a folder, or the one file of GGUF-LoRA; an existing one is replaced. `base_model` is the base as the files
+    /// name it: a path or a name.
     ///
     /// # Errors
     /// When the layout cannot hold the adapter, or the files cannot be written.
-    pub fn save(&self, layout: AdapterLayout, dir: &Path, base_model: &str) -> Result<(), ModelError> {
+    pub fn save(
+        &self,
+        layout: AdapterLayout,
+        model: &DecoderSpec,
+        dir: &Path,
+        base_model: &str,
+    ) -> Result<(), ModelError> {
+        if layout == AdapterLayout::GgufLora {
+            return self.write_gguf_lora(model, dir);
+        }
         let writer = DirWriter::create(dir)?;
         match layout {
             AdapterLayout::Peft => self.write_peft(&writer, base_model)?,
             AdapterLayout::Mlx => self.write_mlx(&writer, base_model)?,
+            AdapterLayout::GgufLora => unreachable!("one file, written above"),
         }
         Ok(writer.replace()?)
     }

@@ -11,6 +11,7 @@ pub mod error;
 mod families;
 pub mod generate;
 pub mod gguf;
+mod gguf_lora;
 mod layer;
 pub mod layout;
 pub mod mlx;

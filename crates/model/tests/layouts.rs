@@ -59,10 +59,10 @@ fn peft_to_mlx_and_back_keeps_every_bit() {
         };
         let before = trained(&base, &spec, seed);
         let [first, mlx, last] = ["first", "mlx", "last"].map(|name| dir.path().join(name));
-        before.save(AdapterLayout::Peft, &first, "base").unwrap();
-        Adapter::open(&base.spec, &first).unwrap().save(AdapterLayout::Mlx, &mlx, "base").unwrap();
+        before.save(AdapterLayout::Peft, &base.spec, &first, "base").unwrap();
+        Adapter::open(&base.spec, &first).unwrap().save(AdapterLayout::Mlx, &base.spec, &mlx, "base").unwrap();
         assert_eq!(AdapterLayout::detect(&mlx).unwrap(), AdapterLayout::Mlx);
-        Adapter::open(&base.spec, &mlx).unwrap().save(AdapterLayout::Peft, &last, "base").unwrap();
+        Adapter::open(&base.spec, &mlx).unwrap().save(AdapterLayout::Peft, &base.spec, &last, "base").unwrap();
         assert_eq!(AdapterLayout::detect(&last).unwrap(), AdapterLayout::Peft);
         let file = |dir: &Path| std::fs::read(dir.join("adapter_model.safetensors")).unwrap();
         assert_eq!(file(&first), file(&last), "{spec:?}");
@@ -88,7 +88,7 @@ fn different_ranks_and_scales_are_not_mlx_lms() {
         [(ranks, "down_proj has rank 2"), (scales, "layers.1.mlp.up_proj has rank 3 and scale 0.66")]
     {
         let target = dir.path().join("mlx");
-        let error = trained(&base, &spec, 1).save(AdapterLayout::Mlx, &target, "base").unwrap_err();
+        let error = trained(&base, &spec, 1).save(AdapterLayout::Mlx, &base.spec, &target, "base").unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
         assert!(error.hint().unwrap().contains("fuse"));
         assert!(!target.exists(), "nothing is left behind");
@@ -101,7 +101,7 @@ fn what_does_not_belong_to_the_model_is_refused() {
     let base = base(dir.path());
     let adapter = trained(&base, &spec(), 1);
     let folder = dir.path().join("mlx");
-    adapter.save(AdapterLayout::Mlx, &folder, "base").unwrap();
+    adapter.save(AdapterLayout::Mlx, &base.spec, &folder, "base").unwrap();
     let mut config = common::config("llama");
     config["intermediate_size"] = 28.into();
     let other = common::write_model(&dir.path().join("other"), &config, 1);
@@ -118,7 +118,7 @@ fn what_does_not_belong_to_the_model_is_refused() {
 
     let mut nan = adapter;
     nan.modules[0].b[4] = f32::NAN;
-    nan.save(AdapterLayout::Mlx, &folder, "base").unwrap();
+    nan.save(AdapterLayout::Mlx, &base.spec, &folder, "base").unwrap();
     let error = Adapter::open(&base.spec, &folder).unwrap_err();
     assert!(error.to_string().contains("q_proj.lora_b' has a non-finite value at element 4"), "{error}");
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use attune_model::gguf::is_gguf;
 use attune_model::{Adapter, AdapterLayout, DecoderSpec};
 
 use crate::failure::{Failure, REFUSED, USAGE};
@@ -11,7 +12,7 @@ use crate::paint::Line;
 /// Where to, and for which model.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Conversion {
-    /// The folder to write
+    /// The folder, or for GGUF-LoRA the file, to write
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// The base model that the adapter belongs to; left out, the folder that the adapter itself names
@@ -35,14 +36,15 @@ impl Conversion {
         let from = AdapterLayout::detect(adapter)?;
         let named = from.base_of(adapter)?;
         let model = self.model(adapter, named.as_deref())?;
-        let read = Adapter::open(&DecoderSpec::read(&model)?, adapter)?;
+        let spec = DecoderSpec::read(&model)?;
+        let read = Adapter::open(&spec, adapter)?;
         if read.is_inert() && !self.allow_inert {
             let message = format!("{}: B A is zero in all {} modules", adapter.display(), read.modules.len());
             let hint = "it is untrained, or a step on its way lost the values; --allow-inert writes it all the same";
             return Err(Failure::new(REFUSED, message, hint));
         }
         let base = self.model.as_ref().map(|path| path.display().to_string()).or(named).unwrap_or_default();
-        read.save(to, &self.out, &base)?;
+        read.save(to, &spec, &self.out, &base)?;
         let method = if read.spec.use_dora { "DoRA" } else { "LoRA" };
         output::say(&[Line::from(format!(
             "{method} on {} modules, {} values: from {from} to {to}",
@@ -58,12 +60,15 @@ impl Conversion {
             return Ok(model.clone());
         }
         let candidates = named.into_iter().flat_map(|name| [PathBuf::from(name), adapter.join(name)]);
-        candidates.into_iter().find(|path| path.join("config.json").is_file()).ok_or_else(|| {
-            let message = match named {
-                Some(name) => format!("{}: its base model '{name}' is not a folder here", adapter.display()),
-                None => format!("{}: does not name its base model", adapter.display()),
-            };
-            Failure::new(USAGE, message, "give the base model's folder with --model")
-        })
+        candidates
+            .into_iter()
+            .find(|path| path.join("config.json").is_file() || is_gguf(path) && path.is_file())
+            .ok_or_else(|| {
+                let message = match named {
+                    Some(name) => format!("{}: its base model '{name}' is not a folder here", adapter.display()),
+                    None => format!("{}: does not name its base model", adapter.display()),
+                };
+                Failure::new(USAGE, message, "give the base model's folder with --model")
+            })
     }
 }

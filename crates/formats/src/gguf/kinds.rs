@@ -58,6 +58,8 @@ kinds! {
     TQ1_0 34 "TQ1_0" 256 54;
     TQ2_0 35 "TQ2_0" 256 66;
     MXFP4 39 "MXFP4" 32 17;
+    NVFP4 40 "NVFP4" 64 36;
+    Q1_0 41 "Q1_0" 128 18;
 }
 
 impl GgmlType {

@@ -5,7 +5,8 @@
 //! 1. it begins with the bytes `GGUF`;
 //! 2. its version is 2 or 3, little endian;
 //! 3. its head does not end before its time;
-//! 4. no count (of tensors, keys, elements, bytes of a text) is larger than what the rest of the file can hold;
+//! 4. no count (of tensors, keys, elements, bytes of a text) is larger than what the rest of the file can hold, and no list
+//!    longer than 2^26;
 //! 5. keys are texts of 1 to 65,535 bytes without control characters, none of them twice;
 //! 6. values are of the thirteen kinds; texts are UTF-8, flags 0 or 1, lists not nested deeper than four;
 //! 7. `general.alignment`, if it is there, is a power of two from 8;

@@ -49,11 +49,17 @@ fn translate(
 ) -> Option<String> {
     let (layer, rest) = name.strip_prefix(from_prefix)?.split_once('.')?;
     let (module, ending) = rest.rsplit_once('.')?;
-    if !matches!(ending, "weight" | "bias") || layer.is_empty() || !layer.bytes().all(|byte| byte.is_ascii_digit()) {
+    if !matches!(ending, "weight" | "bias") || !is_number(layer) {
         return None;
     }
     let (_, to) = OF_LAYER.into_iter().map(direction).find(|(from, _)| *from == module)?;
     Some(format!("{to_prefix}{layer}.{to}.{ending}"))
+}
+
+/// Digits without a zero in front.
+fn is_number(text: &str) -> bool {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits && (text == "0" || !text.starts_with('0'))
 }
 
 #[cfg(test)]
@@ -72,9 +78,13 @@ mod tests {
             assert_eq!(to_hugging_face(&gguf).as_ref(), Some(&name), "{gguf}");
         }
         assert_eq!(to_gguf("model.layers.3.self_attn.q_proj.weight").as_deref(), Some("blk.3.attn_q.weight"));
-        for unknown in
-            ["model.layers.x.mlp.up_proj.weight", "model.layers.0.mlp.up_proj.scale", "blk.0.attn_q.weight", ""]
-        {
+        for unknown in [
+            "model.layers.x.mlp.up_proj.weight",
+            "model.layers.00.mlp.up_proj.weight",
+            "model.layers.0.mlp.up_proj.scale",
+            "blk.0.attn_q.weight",
+            "",
+        ] {
             assert_eq!(to_gguf(unknown), None, "{unknown}");
         }
         assert_eq!(to_hugging_face(ROPE_FREQS), None);

@@ -10,13 +10,21 @@ pub fn is_interleaved(architecture: &str) -> bool {
 }
 
 /// Where a row in Hugging Face's order is stored.
+///
+/// # Panics
+/// If heads do not have an even number of rows.
 pub fn stored_row(row: usize, head_dim: usize) -> usize {
+    assert!(head_dim > 0 && head_dim.is_multiple_of(2), "heads of {head_dim} rows");
     let (head, at, half) = (row / head_dim, row % head_dim, head_dim / 2);
     head * head_dim + if at < half { 2 * at } else { 2 * (at - half) + 1 }
 }
 
 /// Which row in Hugging Face's order is stored there.
+///
+/// # Panics
+/// As [`stored_row`].
 pub fn row_stored_at(stored: usize, head_dim: usize) -> usize {
+    assert!(head_dim > 0 && head_dim.is_multiple_of(2), "heads of {head_dim} rows");
     let (head, at, half) = (stored / head_dim, stored % head_dim, head_dim / 2);
     head * head_dim + at / 2 + if at.is_multiple_of(2) { 0 } else { half }
 }

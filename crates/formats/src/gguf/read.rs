@@ -9,6 +9,12 @@ use super::{GgmlType, GgufError, MAGIC, MAX_DIMENSIONS, MAX_KEY_BYTES, MAX_NAME_
 /// Lists of lists are allowed by the format; nobody writes them deeper than once.
 const MAX_LIST_DEPTH: usize = 4;
 
+/// How the small text begins that Git LFS leaves in the place of a file that was not fetched.
+const GIT_LFS: &[u8] = b"version https://git-lfs";
+
+/// Vocabularies of today have some 300,000 entries; far more would only fill the memory.
+const MAX_LIST_LEN: usize = 1 << 26;
+
 /// What is before the data.
 pub(super) struct Head {
     pub(super) metadata: Vec<(String, Value)>,
@@ -27,6 +33,9 @@ pub(super) struct Entry {
 /// Reads the head of a whole file; all ranges that it returns lie inside of `file`.
 pub(super) fn parse(path: &Path, file: &[u8]) -> Result<Head, GgufError> {
     let mut reader = Reader { path, file, at: 0 };
+    if file.starts_with(GIT_LFS) {
+        return Err(reader.broken(1, "is a Git LFS pointer, not the file itself"));
+    }
     if reader.take(4).ok() != Some(MAGIC.as_slice()) {
         return Err(reader.broken(1, "does not begin with GGUF"));
     }
@@ -156,6 +165,9 @@ impl<'a> Reader<'a> {
             _ => return Err(self.broken(6, format!("{key}: kind {kind} of values does not exist"))),
         };
         let count = self.count(least_bytes, &format!("elements of {key}"))?;
+        if count > MAX_LIST_LEN {
+            return Err(self.broken(4, format!("announces {count} elements of {key}, at most {MAX_LIST_LEN} are read")));
+        }
         Ok(match kind {
             0 => List::U8(self.take(count)?.to_vec()),
             1 => List::I8(self.numbers(count, i8::from_le_bytes)?),

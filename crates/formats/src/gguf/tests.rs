@@ -41,7 +41,7 @@ fn every_kind() -> Vec<(String, Value)> {
         Value::List(List::F32(vec![0.5])),
         Value::List(List::Bool(vec![true, false])),
         Value::List(List::Text(vec!["a".into(), String::new()])),
-        Value::List(List::Lists(vec![List::U8(vec![]), List::F64(vec![2.0])])),
+        Value::List(List::F64(vec![2.0])),
         Value::List(List::U64(vec![5])),
         Value::List(List::I64(vec![-5])),
     ];
@@ -132,6 +132,8 @@ fn with_tensors(infos: &[Vec<u8>]) -> Vec<u8> {
 
 #[test]
 fn rule_1_magic() {
+    let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n";
+    broken(pointer, 1, "Git LFS pointer");
     broken(b"GGML", 1, "does not begin");
     broken(b"GG", 1, "does not begin");
     broken(b"", 1, "does not begin");
@@ -185,6 +187,10 @@ fn rule_6_values() {
     broken(&head(0, 1, &pair(b"a", 13, &[0; 8])), 6, "kind 13");
     broken(&head(0, 1, &pair(b"a", 7, &[2])), 6, "neither true nor false");
     broken(&head(0, 1, &pair(b"a", 8, &text(b"\xc3"))), 6, "not UTF-8");
+    let inner = [&0_u32.to_le_bytes()[..], &2_u64.to_le_bytes(), &[7, 8]].concat();
+    let lists = [&9_u32.to_le_bytes()[..], &1_u64.to_le_bytes(), &inner].concat();
+    let file = open(&head(0, 1, &pair(b"a", 9, &lists))).expect("lists of lists are read");
+    assert_eq!(file.get("a"), Some(&Value::List(List::Lists(vec![List::U8(vec![7, 8])]))));
     let mut nested = Vec::new();
     for _ in 0..9 {
         nested.extend(9_u32.to_le_bytes());

@@ -38,7 +38,8 @@ impl PlannedTensor {
 /// As [`crate::files::write_atomic`], and whatever `fill` returns.
 ///
 /// # Panics
-/// If a key, a name or a shape breaks a rule of the [format](super), or `fill` writes too much or too little.
+/// If a key, a name or a shape breaks a rule of the [format](super), a list holds lists (which llama.cpp does not read), or
+/// `fill` writes too much or too little.
 pub fn write_file(
     path: &Path,
     metadata: &[(String, Value)],
@@ -89,6 +90,7 @@ fn head(metadata: &[(String, Value)], tensors: &[PlannedTensor]) -> Vec<u8> {
         assert!((1..=MAX_KEY_BYTES).contains(&key.len()) && !key.chars().any(char::is_control), "key {key:?}");
         assert!(keys.insert(key.as_str()), "key {key:?} is to be written twice");
         assert_ne!(key, ALIGNMENT_KEY, "the alignment is the format's own");
+        assert!(!matches!(value, Value::List(List::Lists(_))), "{key}: a list of lists");
         put_text(&mut out, key);
         out.extend(value.kind().to_le_bytes());
         put_value(&mut out, value);
@@ -97,7 +99,8 @@ fn head(metadata: &[(String, Value)], tensors: &[PlannedTensor]) -> Vec<u8> {
     let mut offset = 0_u64;
     for tensor in tensors {
         let PlannedTensor { name, shape, kind } = tensor;
-        assert!((1..=MAX_NAME_BYTES).contains(&name.len()), "name {name:?}");
+        // llama.cpp has room for one byte less than the specification allows.
+        assert!((1..MAX_NAME_BYTES).contains(&name.len()), "name {name:?}");
         assert!(names.insert(name.as_str()), "tensor {name:?} is to be written twice");
         assert!((1..=MAX_DIMENSIONS).contains(&shape.len()) && !shape.contains(&0), "{name}: {shape:?}");
         let row = shape[shape.len() - 1];
@@ -151,7 +154,7 @@ fn put_list(out: &mut Vec<u8>, list: &List) {
         List::F32(list) => out.extend(list.iter().flat_map(|value| value.to_le_bytes())),
         List::Bool(list) => out.extend(list.iter().map(|&value| u8::from(value))),
         List::Text(list) => list.iter().for_each(|text| put_text(out, text)),
-        List::Lists(lists) => lists.iter().for_each(|list| put_list(out, list)),
+        List::Lists(_) => unreachable!("lists of lists are not written"),
         List::U64(list) => out.extend(list.iter().flat_map(|value| value.to_le_bytes())),
         List::I64(list) => out.extend(list.iter().flat_map(|value| value.to_le_bytes())),
         List::F64(list) => out.extend(list.iter().flat_map(|value| value.to_le_bytes())),

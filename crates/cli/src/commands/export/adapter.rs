@@ -26,12 +26,15 @@ enum Layout {
     Peft,
     /// mlx-lm
     Mlx,
+    /// llama.cpp: one file, given to it with --lora
+    GgufLora,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let layout = match args.to {
         Layout::Peft => AdapterLayout::Peft,
         Layout::Mlx => AdapterLayout::Mlx,
+        Layout::GgufLora => AdapterLayout::GgufLora,
     };
     args.conversion.run(&args.adapter, layout)
 }
