@@ -52,6 +52,7 @@ fn write_adapter(scratch: &Scratch, name: &str, strength: f32) {
         rank_pattern: BTreeMap::new(),
         alpha_pattern: BTreeMap::new(),
         use_rslora: false,
+        use_dora: false,
     };
     let mut adapter = Adapter::init(&model.spec, &spec, 3).expect("an adapter");
     for (at, module) in adapter.modules.iter_mut().enumerate() {

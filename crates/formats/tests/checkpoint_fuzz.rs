@@ -1,7 +1,7 @@
 //! A fuzzer that every run of the tests brings along: each file of the format, changed at random but the same way each
 //! time and sealed again where there is a seal, for `ATTUNE_FUZZ_SECS` seconds per file (2 if unset). Whatever the bytes
 //! are, the verdict comes without a panic, soon, and in little memory.
-#![allow(clippy::disallowed_methods, clippy::print_stdout, reason = "tests write where they like")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::print_stdout, reason = "tests write where they like")]
 
 mod checkpoint_common;
 
