@@ -167,7 +167,7 @@ fn manifest() {
         let mut bytes = fs::read(&path).unwrap();
         let key = b"  \"seal\": \"";
         if let Some(at) = bytes.windows(key.len()).position(|window| window == key)
-            && bytes.len() % 2 == 0
+            && bytes.len().is_multiple_of(2)
         {
             bytes.truncate(at);
             let seal = blake3::hash(&bytes).to_hex();
