@@ -1,5 +1,5 @@
 //! The tables of `docs/checkpoint-spec.md` are those of the code. `ATTUNE_WRITE_DOCS=1` writes the generated ones anew.
-#![allow(clippy::disallowed_methods, reason = "tests write where they like")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests write where they like")]
 
 mod checkpoint_common;
 

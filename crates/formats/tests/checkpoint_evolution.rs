@@ -1,6 +1,6 @@
 //! Version 0 stays readable, and becomes version 1 without losing a byte. `checkpoints/version-0` was written by the last
 //! program that wrote version 0; `checkpoints/version-1` is what `ft checkpoint migrate` made of it.
-#![allow(clippy::disallowed_methods, reason = "tests damage files on purpose")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests damage files on purpose")]
 
 mod checkpoint_common;
 

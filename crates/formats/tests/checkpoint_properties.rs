@@ -1,5 +1,5 @@
 //! Random adapters and cursors come back as they were written; no changed byte stays unseen.
-#![allow(clippy::disallowed_methods, reason = "tests damage files on purpose")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests damage files on purpose")]
 
 mod checkpoint_common;
 

@@ -1,7 +1,7 @@
 //! Folders of the format, made without the writers that are tested: their parts as bytes, changed at will and then
 //! sealed.
 #![allow(dead_code, unreachable_pub, reason = "each test file takes what it needs")]
-#![allow(clippy::disallowed_methods, reason = "tests write where they like")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests write where they like")]
 
 use std::collections::BTreeMap;
 use std::fs;
