@@ -14,6 +14,7 @@ use attune_export::Tuned;
 use attune_export::gate::{GateReport, Limits, Side, compare, default_prompts};
 use attune_export::ollama::{TurnTexts, modelfile};
 use attune_export::tuned::open_model;
+use attune_formats::gguf::{GgufFile, PlannedTensor as GgufTensor, Value as GgufValue, write_file};
 use attune_formats::tensors::{self, F32Tensor, TensorView};
 use attune_model::{Adapter, AdapterSpec, BaseModel, LayerChoice, Targets};
 use attune_text::{LoadOptions, TextModel};
@@ -381,4 +382,167 @@ fn turn_texts_of_real_templates_are_found() {
     let text = TextModel::load(&shapes.join("mistral-7b-instruct-v0.3"), &LoadOptions::default()).expect("a tokenizer");
     assert_eq!(TurnTexts::find(&text), None);
     assert!(!modelfile(&text, "model.gguf").contains("TEMPLATE \""));
+}
+
+/// Rows of whole blocks of every type.
+fn wide_base() -> TinyBase {
+    TinyBase {
+        hidden: 256,
+        layers: 2,
+        heads: 8,
+        kv_heads: 4,
+        feed_forward: 512,
+        max_positions: 512,
+        ..common::small_base()
+    }
+}
+
+const GGUF_TYPES: [&str; 8] = ["f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0"];
+
+#[test]
+fn every_gguf_type_is_accepted_and_says_what_was_tuned() {
+    let scratch = Scratch::with_base(&wide_base());
+    write_adapter(&scratch, "adapter", 1.0);
+    let ask = |model: &[&str]| {
+        let args =
+            [&["generate", "--prompt", "Count from one.", "--max-tokens", "8", "--json", "--model"], model].concat();
+        scratch.ft(&args).done().json()
+    };
+    let tuned = ask(&["base", "--adapter", "adapter"])["token_ids"].clone();
+    for kind in GGUF_TYPES {
+        let out = format!("{kind}.gguf");
+        let args =
+            ["export", "gguf", "--model", "base", "--adapter", "adapter", "--type", kind, "--out", &out, "--json"];
+        let report = scratch.ft(&args).done().json();
+        assert_eq!(report["gate"]["accepted"], json!(true), "{report}");
+        assert_eq!(scratch.read_json(&format!("{out}.report.json")), report);
+        if matches!(kind, "f32" | "f16" | "bf16" | "q8_0") {
+            assert_eq!(ask(&[&out])["token_ids"], tuned, "{kind}");
+        }
+    }
+    let sizes: Vec<usize> = GGUF_TYPES.iter().map(|kind| scratch.read(&format!("{kind}.gguf")).len()).collect();
+    assert!(sizes[0] > sizes[1] && sizes[1..].is_sorted_by(|a, b| a >= b), "{sizes:?}");
+}
+
+#[test]
+fn a_gguf_file_is_a_base_like_any_other() {
+    let scratch = Scratch::with_base(&wide_base());
+    write_adapter(&scratch, "adapter", 1.0);
+    for kind in ["f32", "q4_k_m"] {
+        let (file, run) = (format!("{kind}.gguf"), format!("runs/{kind}"));
+        scratch.ft(&["export", "gguf", "--model", "base", "--type", kind, "--out", &file]).done();
+        scratch.configure(&json!({"model": {"path": file}, "training": {"steps": 2}, "logging": {"dir": "runs"}}));
+        scratch.ft(&["train", "ft.yaml", "--out", &run, "--json"]).done();
+        // The record names the file by its hash, and there is no config.json beside it.
+        let record = scratch.read_json(&format!("{run}/run.json")).to_string();
+        assert!(record.contains(&file), "{record}");
+        // An adapter in Hugging Face's order of rows, fused into the file's own.
+        let fused = format!("{kind}-fused.gguf");
+        scratch.ft(&["fuse", "--model", &file, "--adapter", "adapter", "--out", &fused]).done();
+        let folder = format!("{kind}-folder");
+        scratch.ft(&["fuse", "--model", &file, "--adapter", "adapter", "--out", &folder]).done();
+        assert!(names(&scratch.path(&folder)).contains(&"tokenizer.json".to_string()));
+    }
+    // In f32 nothing is lost on the way through the file.
+    scratch.ft(&["fuse", "--model", "base", "--adapter", "adapter", "--out", "direct", "--dtype", "f32"]).done();
+    let read = |folder: &str| tensors::read_tensors(&scratch.path(folder).join("model.safetensors")).expect("tensors");
+    assert_eq!(read("f32-folder"), read("direct"));
+}
+
+#[test]
+fn a_refused_artefact_is_marked() {
+    let scratch = Scratch::with_base(&wide_base());
+    write_adapter(&scratch, "adapter", 1.0);
+    let of = |command: &[&'static str]| {
+        [command, &["--model", "base", "--adapter", "adapter", "--max-divergence", "0"]].concat()
+    };
+    let said = scratch.ft(&[&of(&["export", "gguf"])[..], &["--type", "q4_0", "--out", "x.gguf"]].concat());
+    assert_eq!(said.code, Some(3), "{}", said.stderr);
+    assert!(
+        said.stderr.contains("the export gate refused it") && said.stderr.contains("x.gguf.refused"),
+        "{}",
+        said.stderr
+    );
+    let left: Vec<String> = names(scratch.dir()).into_iter().filter(|name| name.starts_with('x')).collect();
+    assert_eq!(left, ["x.gguf.refused", "x.gguf.report.json"]);
+    assert_eq!(scratch.read_json("x.gguf.report.json")["gate"]["accepted"], json!(false));
+
+    let said = scratch.ft(&[&of(&["fuse"])[..], &["--dtype", "bf16", "--out", "folder"]].concat());
+    assert_eq!(said.code, Some(3), "{}", said.stderr);
+    assert!(scratch.path("folder.refused/export_report.json").is_file());
+    assert!(!scratch.path("folder").exists());
+}
+
+#[test]
+fn planted_faults_of_gguf_files_are_refused() {
+    let scratch = Scratch::with_base(&wide_base());
+    write_adapter(&scratch, "adapter", 1.0);
+    scratch
+        .ft(&["export", "gguf", "--model", "base", "--adapter", "adapter", "--type", "f32", "--out", "good.gguf"])
+        .done();
+    assert!(gate(&scratch, "good.gguf").accepted);
+    let file = GgufFile::open(&scratch.path("good.gguf")).expect("a file");
+    type Keys = Vec<(String, GgufValue)>;
+    let set = |key: &'static str, value: Option<GgufValue>| {
+        move |keys: &mut Keys| {
+            keys.retain(|(name, _)| name != key);
+            keys.extend(value.clone().map(|value| (key.to_string(), value)));
+        }
+    };
+    let unchanged = |_: &mut Keys| {};
+    let straight = |name: &str, bytes: &[u8]| match name.contains("attn_q.") || name.contains("attn_k.") {
+        false => bytes.to_vec(),
+        // The rows as Hugging Face has them: what a converter forgets.
+        true => {
+            let row_bytes = 256 * 4;
+            let row = |at: usize| &bytes[attune_formats::gguf::permute::stored_row(at, 32) * row_bytes..][..row_bytes];
+            (0..bytes.len() / row_bytes).flat_map(row).copied().collect()
+        }
+    };
+    let as_it_is = |_: &str, bytes: &[u8]| bytes.to_vec();
+    type Change<'a> = (&'a str, &'a dyn Fn(&mut Keys), &'a dyn Fn(&str, &[u8]) -> Vec<u8>, &'a str);
+    let no_template = set("tokenizer.chat_template", None);
+    let other_eos = set("tokenizer.ggml.eos_token_id", Some(GgufValue::U32(5)));
+    let adds_bos = |keys: &mut Keys| {
+        set("tokenizer.ggml.bos_token_id", Some(GgufValue::U32(7)))(keys);
+        set("tokenizer.ggml.add_bos_token", Some(GgufValue::Bool(true)))(keys);
+    };
+    let other_theta = set("llama.rope.freq_base", Some(GgufValue::F32(20_000.0)));
+    let other_epsilon = set("llama.attention.layer_norm_rms_epsilon", Some(GgufValue::F32(1e-3)));
+    let faults: [Change; 6] = [
+        ("rows not interleaved", &unchanged, &straight, "diverge"),
+        ("no template", &no_template, &as_it_is, "chat template"),
+        ("another end-of-text token", &other_eos, &as_it_is, "end-of-text token"),
+        ("a token in front that was not trained", &adds_bos, &as_it_is, "other tokens"),
+        ("another theta", &other_theta, &as_it_is, "rotates positions"),
+        ("another epsilon", &other_epsilon, &as_it_is, "epsilon"),
+    ];
+    for (name, change_keys, change_tensor, said) in faults {
+        let mut keys = file.metadata().to_vec();
+        change_keys(&mut keys);
+        let planned: Vec<GgufTensor> = file
+            .tensors()
+            .iter()
+            .map(|tensor| GgufTensor { name: tensor.name.clone(), shape: tensor.shape.clone(), kind: tensor.kind })
+            .collect();
+        write_file(&scratch.path("bad.gguf"), &keys, &planned, &mut |index, out| {
+            let tensor = &file.tensors()[index];
+            out.write_all(&change_tensor(&tensor.name, tensor.bytes()))
+        })
+        .expect("a file");
+        let report = gate(&scratch, "bad.gguf");
+        assert!(!report.accepted, "{name} was accepted");
+        assert!(report.reasons.iter().any(|reason| reason.contains(said)), "{name}: {:?}", report.reasons);
+    }
+}
+
+#[test]
+fn an_ollama_folder_has_the_file_and_how_to_talk_to_it() {
+    let scratch = scratch();
+    scratch.ft(&["export", "ollama", "--model", "base", "--adapter", "adapter", "--out", "o"]).done();
+    assert_eq!(names(&scratch.path("o")), ["Modelfile", "model.gguf", "model.gguf.report.json"]);
+    let file = String::from_utf8(scratch.read("o/Modelfile")).expect("text");
+    for part in ["FROM ./model.gguf", "TEMPLATE \"\"\"", "<|im_start|>user\\n", "PARAMETER stop \"<|im_end|>\""] {
+        assert!(file.contains(part), "{part} is not in {file}");
+    }
 }

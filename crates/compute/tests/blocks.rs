@@ -7,7 +7,7 @@ mod common;
 use std::sync::Arc;
 
 use attune_compute::blocks::BlockMatrix;
-use attune_compute::blocks::nf4::{NF4_VALUES, scale_values};
+use attune_compute::blocks::encode::{NF4_TABLE, nf4_scale_table};
 use attune_compute::cpu::Cpu;
 use attune_compute::reference::Reference;
 use attune_compute::{Backend, BlockType, DType, LinearArgs, LinearGradient, Tensor, Weight, WeightProduct};
@@ -56,7 +56,7 @@ fn value_at(kind: BlockType, bytes: &[u8], (rows, cols): (usize, usize), (row, c
             let code = usize::from(bytes_of_row[cols / 2 + col / 64]);
             let float = |at: usize| f32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
             let second = float(rows * row_bytes + (row * (cols / 64) + col / 64) / 256 * 4);
-            NF4_VALUES[index] * (scale_values()[code] * second + float(bytes.len() - 4))
+            NF4_TABLE[index] * (nf4_scale_table()[code] * second + float(bytes.len() - 4))
         }
     }
 }

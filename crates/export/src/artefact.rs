@@ -9,7 +9,7 @@ use attune_text::LoadOptions;
 
 use crate::error::ExportError;
 use crate::gate::{GateReport, Limits, Prompt, Side, compare};
-use crate::gguf::{GgufType, write_gguf};
+use crate::gguf::{Types, type_of_base, write_gguf};
 use crate::hf::{FolderOptions, write_folder};
 use crate::report::{ExportReport, REPORT_FILE, adapter_hash, with_ending};
 use crate::tuned::{Tuned, open_model};
@@ -69,16 +69,20 @@ pub fn export_gguf(
     tuned: &Tuned,
     backend: &dyn Backend,
     out: &Path,
-    kind: GgufType,
+    types: Types,
     proof: &Proof,
 ) -> Result<ExportReport, ExportError> {
     let name = tuned.adapter_path.as_ref().unwrap_or(&tuned.model_path);
     let name = name.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
     refuse_existing(out)?;
+    let kind = match types {
+        Types::Of(kind) => kind,
+        Types::AsBase => type_of_base(&tuned.base),
+    };
     let begin = Instant::now();
     // The ending says what it is to the program that reads it back; the name is not yet the one that was asked for.
     let unproved = with_ending(out, UNPROVED_ENDING);
-    let written = write_gguf(&unproved, tuned, backend, kind, &name)?;
+    let written = write_gguf(&unproved, tuned, backend, types, &name)?;
     let seconds = begin.elapsed().as_secs_f64();
     let gate = read_back(tuned, backend, &unproved, proof.limits.unwrap_or(kind.limits()), proof);
     let gate = gate.inspect_err(|_| _ = remove_file(&unproved))?;

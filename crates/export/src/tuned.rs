@@ -37,7 +37,7 @@ impl Tuned {
         let loaded = match adapter {
             None => None,
             Some(dir) => {
-                let loaded = Adapter::from_peft(&base.spec, dir)?;
+                let loaded = Adapter::open(&base.spec, dir)?;
                 refuse_inert(&loaded, dir)?;
                 Some(loaded)
             }
@@ -58,7 +58,7 @@ impl Tuned {
     }
 }
 
-/// Opens a model: a folder in Hugging Face layout.
+/// Opens a model: a folder in Hugging Face layout, or a GGUF file.
 ///
 /// # Errors
 /// As [`BaseModel::load`] and [`TextModel::load`].

@@ -71,6 +71,9 @@ fn tokenizers_come_back_from_gguf() {
         let rows = read_json(&dir.join("config.json"))["vocab_size"].as_u64().unwrap() as usize;
         let GgufVocabulary { vocabulary, differences } = original.to_gguf_vocabulary(rows).unwrap();
         assert_eq!(vocabulary.tokens.len(), rows, "{name}");
+        // Qwen's vocabulary has an ordinary token of the text `</s>`.
+        let by_text = differences.iter().any(|difference| difference.contains("ordinary text here"));
+        assert_eq!(by_text, name.starts_with("qwen"), "{name}: {differences:?}");
         assert_eq!(vocabulary.token_types.len(), rows, "{name}");
         let back = from_gguf(&vocabulary);
         assert_eq!(back.vocab_size(), original.vocab_size(), "{name}");
@@ -115,4 +118,16 @@ fn tokenizers_come_back_from_gguf() {
         }
     }
     assert!(chats >= 40, "{chats} chats compared");
+}
+
+#[test]
+fn a_vocabulary_without_bytes_is_named() {
+    let Some(assets) = assets() else { return };
+    let original = load(&assets.join("models/tinystories-656k"));
+    let GgufVocabulary { vocabulary, differences } = original.to_gguf_vocabulary(0).unwrap();
+    assert!(differences.iter().any(|difference| difference.contains("256 of the 256 bytes")), "{differences:?}");
+    let back = from_gguf(&vocabulary);
+    assert_eq!(back.facts(), original.facts());
+    let text = "Once upon a time, there was a little girl named Lily. She said, \"Let's play!\"\n\nThe end.";
+    assert_eq!(back.encode_raw(text).unwrap(), original.encode_raw(text).unwrap());
 }

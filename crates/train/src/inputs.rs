@@ -11,6 +11,7 @@ use attune_config::{
 };
 use attune_data::{DataSet, FileReport, FormatChoice, ReadOptions, Row, split_validation};
 use attune_formats::manifest::MadeFrom;
+use attune_model::gguf::is_gguf;
 use attune_model::{Adapter, AdapterModule, AdapterSpec, BaseModel, DecoderSpec, LayerChoice, Linear, Targets};
 use attune_text::{LoadOptions, TextModel, TrainOn};
 use serde_json::Value;
@@ -88,7 +89,9 @@ impl Prepared {
         before: Option<&Identity>,
         emit: &mut dyn FnMut(Event) -> Result<(), TrainError>,
     ) -> Result<Self, TrainError> {
-        check_folder("model.path", &config.model.path)?;
+        if !is_gguf(&config.model.path) {
+            check_folder("model.path", &config.model.path)?;
+        }
         if let Some(dir) = &config.adapter.init_from {
             check_folder("adapter.init_from", dir)?;
         }

@@ -12,7 +12,7 @@
 
 use half::bf16;
 
-use super::nf4::{NF4_VALUES, scale_values};
+use super::encode::{NF4_TABLE, nf4_scale_table};
 use super::{BlockType, NF4_SCALE_GROUP};
 
 /// Values that are decoded at a time.
@@ -88,7 +88,7 @@ impl<'a> BlockMatrix<'a> {
                 let (indices, codes) = bytes.split_at(self.cols / 2);
                 let (indices, _) = indices.as_chunks::<{ GROUP / 2 }>();
                 let (tail, _) = self.bytes[self.rows * self.row_bytes..].as_chunks::<{ size_of::<f32>() }>();
-                let (Some(&offset), values) = (tail.last(), scale_values()) else { return };
+                let (Some(&offset), values) = (tail.last(), nf4_scale_table()) else { return };
                 let offset = f32::from_le_bytes(offset);
                 let first_block = row * codes.len();
                 for (group, out) in (first_group..).zip(groups) {
@@ -236,6 +236,6 @@ fn q6_k(block: &[u8; 210], group: usize) -> [f32; GROUP] {
 pub(crate) fn nf4_group(indices: &Nf4Indices, scale: f32) -> [f32; GROUP] {
     std::array::from_fn(|i| {
         let pair = indices[i / 2];
-        NF4_VALUES[usize::from(if i % 2 == 0 { pair >> 4 } else { pair & 15 })] * scale
+        NF4_TABLE[usize::from(if i % 2 == 0 { pair >> 4 } else { pair & 15 })] * scale
     })
 }

@@ -20,7 +20,6 @@
 
 mod decode;
 pub mod encode;
-pub mod nf4;
 
 use std::fmt;
 

@@ -170,7 +170,7 @@ mod x86 {
     use half::bf16;
 
     use super::Decoder;
-    use crate::blocks::nf4::NF4_VALUES;
+    use crate::blocks::encode::NF4_TABLE;
     use crate::blocks::{BlockMatrix, GROUP, Nf4Indices};
 
     pub(in super::super) static AVX512: Decoder = {
@@ -214,7 +214,7 @@ mod x86 {
         let mut values = [0.0; GROUP];
         // SAFETY: the table has 16 values, the result twice as many.
         unsafe {
-            let (table, scale) = (_mm512_loadu_ps(NF4_VALUES.as_ptr()), _mm512_set1_ps(scale));
+            let (table, scale) = (_mm512_loadu_ps(NF4_TABLE.as_ptr()), _mm512_set1_ps(scale));
             for (half, indices) in unpack(indices).into_iter().enumerate() {
                 let looked_up = _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(indices), table);
                 _mm512_storeu_ps(values.as_mut_ptr().add(16 * half), _mm512_mul_ps(looked_up, scale));
@@ -229,8 +229,8 @@ mod x86 {
         let mut values = [0.0; GROUP];
         // SAFETY: the table has two vectors of 8 values, the result four.
         unsafe {
-            let low_table = _mm256_loadu_ps(NF4_VALUES.as_ptr());
-            let high_table = _mm256_loadu_ps(NF4_VALUES.as_ptr().add(8));
+            let low_table = _mm256_loadu_ps(NF4_TABLE.as_ptr());
+            let high_table = _mm256_loadu_ps(NF4_TABLE.as_ptr().add(8));
             let scale = _mm256_set1_ps(scale);
             for (half, indices) in unpack(indices).into_iter().enumerate() {
                 for (quarter, indices) in [indices, _mm_srli_si128::<8>(indices)].into_iter().enumerate() {

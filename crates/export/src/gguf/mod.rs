@@ -8,7 +8,7 @@ use std::path::Path;
 
 use attune_compute::{Backend, BlockType, DType};
 use attune_formats::gguf::{self, GgmlType, PlannedTensor, names, permute};
-use attune_model::DecoderSpec;
+use attune_model::BaseModel;
 
 use crate::error::ExportError;
 use crate::stream::{Encoding, write_tensor};
@@ -30,6 +30,39 @@ pub struct WrittenGguf {
     pub notes: Vec<String>,
 }
 
+/// The type whose name fits a base best: that of most values of its matrices.
+pub fn type_of_base(base: &BaseModel) -> GgufType {
+    let mut counts: Vec<(DType, usize)> = Vec::new();
+    for tensor in export_tensors(base, None) {
+        if let Values::Matrix(weight) = tensor.values {
+            match counts.iter_mut().find(|(dtype, _)| *dtype == weight.dtype()) {
+                Some((_, count)) => *count += tensor.count(),
+                None => counts.push((weight.dtype(), tensor.count())),
+            }
+        }
+    }
+    let most = counts.into_iter().max_by_key(|(_, count)| *count).map(|(dtype, _)| dtype);
+    match most {
+        Some(DType::F32) | None => GgufType::F32,
+        Some(DType::F16) => GgufType::F16,
+        Some(DType::Bf16) => GgufType::Bf16,
+        Some(DType::Block(BlockType::Q8_0)) => GgufType::Q8_0,
+        Some(DType::Block(BlockType::Q4_0)) => GgufType::Q4_0,
+        Some(DType::Block(BlockType::Q4K | BlockType::Nf4)) => GgufType::Q4KM,
+        Some(DType::Block(BlockType::Q5K)) => GgufType::Q5KM,
+        Some(DType::Block(BlockType::Q6K)) => GgufType::Q6K,
+    }
+}
+
+/// Which types the tensors of a file get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Types {
+    /// Those of a mixture.
+    Of(GgufType),
+    /// Each tensor the one that it has in the base, which is a GGUF file; what the adapter changes is quantised again.
+    AsBase,
+}
+
 /// Writes base plus adapter as one file. `name` is what the file calls the model.
 ///
 /// # Errors
@@ -38,10 +71,14 @@ pub fn write_gguf(
     path: &Path,
     tuned: &Tuned,
     backend: &dyn Backend,
-    kind: GgufType,
+    types: Types,
     name: &str,
 ) -> Result<WrittenGguf, ExportError> {
     let spec = &tuned.base.spec;
+    let kind = match types {
+        Types::Of(kind) => kind,
+        Types::AsBase => type_of_base(&tuned.base),
+    };
     let mut metadata = metadata::of_model(spec, kind, name)?;
     let converted = tuned.text.to_gguf_vocabulary(spec.vocabulary)?;
     metadata.extend(metadata::of_vocabulary(&converted.vocabulary));
@@ -53,7 +90,7 @@ pub fn write_gguf(
     }
 
     let tensors = export_tensors(&tuned.base, tuned.adapter.as_ref());
-    let encodings: Vec<Encoding> = tensors.iter().map(|tensor| encoding_of(tensor, spec, kind)).collect();
+    let encodings: Vec<Encoding> = tensors.iter().map(|tensor| encoding_of(tensor, &tuned.base, types)).collect();
     let mut planned: Vec<PlannedTensor> = tensors
         .iter()
         .zip(&encodings)
@@ -91,12 +128,19 @@ pub fn write_gguf(
 }
 
 /// Vectors stay in `f32`, as every reader expects.
-fn encoding_of(tensor: &ExportTensor, spec: &DecoderSpec, kind: GgufType) -> Encoding {
+fn encoding_of(tensor: &ExportTensor, base: &BaseModel, types: Types) -> Encoding {
+    let spec = &base.spec;
     let is_rotated = ["q_proj", "k_proj"].iter().any(|linear| tensor.name.contains(linear));
     let interleaved = is_rotated && permute::is_interleaved(metadata::architecture(spec));
     let dtype = match tensor.values {
         Values::Vector(_) => DType::F32,
-        Values::Matrix(_) => {
+        Values::Matrix(weight) => {
+            let kind = match types {
+                Types::Of(kind) => kind,
+                Types::AsBase => {
+                    return Encoding { dtype: weight.dtype(), interleaved: interleaved.then_some(spec.head_dim) };
+                }
+            };
             let is_head = match spec.tied_head {
                 true => tensor.name == "model.embed_tokens.weight",
                 false => tensor.name == "lm_head.weight",

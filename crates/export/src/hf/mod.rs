@@ -63,7 +63,7 @@ pub fn write_folder(
     let source = source_folder(base);
     config::write(dir, base, source, written.dtype)?;
     let own_template = tuned.text.chat_template().filter(|_| tuned.own_template);
-    text_files::copy(dir, tuned.text.dir(), source, own_template)?;
+    text_files::write(dir, &tuned.text, source, own_template)?;
     Ok(written)
 }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use attune_formats::files::{DirWriter, read_limited};
 
+use attune_text::TextModel;
 use serde_json::{Map, Value};
 
 use crate::error::ExportError;
@@ -31,13 +32,21 @@ const MODEL_NAMES: [&str; 6] =
 /// Tokenizers of large vocabularies have some 20 MB.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// Copies them byte for byte. A template of one's own takes the place of the model's wherever that stands.
-pub(super) fn copy(
+/// Copies them byte for byte; those of a model that is one file are made. A template of one's own takes the place of the
+/// model's wherever that stands.
+pub(super) fn write(
     dir: &DirWriter,
-    text_source: &Path,
+    text: &TextModel,
     model_source: Option<&Path>,
     own_template: Option<&str>,
 ) -> Result<(), ExportError> {
+    let text_source = text.dir();
+    if !text_source.is_dir() {
+        for (name, content) in text.hugging_face_files()? {
+            dir.write(name, content.as_bytes())?;
+        }
+        return Ok(());
+    }
     for name in TEXT_NAMES {
         let path = text_source.join(name);
         if !path.is_file() || (own_template.is_some() && name.starts_with("chat_template")) {

@@ -129,6 +129,11 @@ impl Writer<'_> {
             self.out.token_types[id as usize] = UNKNOWN;
             self.out.unk = Some(id);
         }
+        let ends =
+            |id: &usize| self.out.token_types[*id] == NORMAL && END_TEXTS.contains(&self.out.tokens[*id].as_str());
+        let ordinary: Vec<(u32, String)> =
+            (0..rows).filter(ends).map(|id| (id as u32, self.out.tokens[id].clone())).collect();
+        self.note(&ordinary, "are ordinary text here; llama.cpp takes them for the end of a generation by their text");
         trimmed.sort();
         self.note(
             &trimmed,
@@ -149,8 +154,9 @@ impl Writer<'_> {
             return;
         }
         let named: Vec<String> = tokens.iter().take(MOST_NAMED).map(|(id, text)| format!("{id} {text:?}")).collect();
-        let more = if tokens.len() > MOST_NAMED { ", ..." } else { "" };
-        self.differences.push(format!("{} tokens ({}{more}) {what}", tokens.len(), named.join(", ")));
+        let more =
+            if tokens.len() > MOST_NAMED { format!(" and {} more", tokens.len() - MOST_NAMED) } else { String::new() };
+        self.differences.push(format!("the tokens {}{more} {what}", named.join(", ")));
     }
 
     fn byte_level(&mut self) -> Result<(), TextError> {
@@ -190,6 +196,13 @@ impl Writer<'_> {
     fn sentencepiece(&mut self) -> Result<(), TextError> {
         if self.json["model"]["byte_fallback"] != true {
             return Err(no_counterpart("model", "BPE that is neither byte-level nor falls back to bytes".to_owned()));
+        }
+        let bytes = self.out.token_types.iter().filter(|kind| **kind == BYTE).count();
+        if bytes < 256 {
+            self.differences.push(format!(
+                "{} of the 256 bytes have no token: characters that need them are unknown here, and an error in llama.cpp",
+                256 - bytes
+            ));
         }
         let first = self.json["pre_tokenizer"]["prepend_scheme"] == "first";
         self.out.model = "llama".to_owned();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use attune_compute::cpu::Cpu;
 use attune_export::Tuned;
 use attune_export::artefact::{Proof, export_gguf};
-use attune_export::gguf::GgufType;
+use attune_export::gguf::{GgufType, Types};
 
 use super::common::{Request, finish};
 use crate::failure::Failure;
@@ -37,6 +37,6 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let prompts = args.request.prompts(&tuned)?;
     let limits = Some(args.request.limits(args.kind.limits()));
     let proof = Proof { prompts: &prompts, text: &source.artefact_text(), limits };
-    let report = export_gguf(&tuned, &backend, &args.out, args.kind, &proof)?;
+    let report = export_gguf(&tuned, &backend, &args.out, Types::Of(args.kind), &proof)?;
     finish(&report, args.json)
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use attune_compute::cpu::Cpu;
 use attune_export::Tuned;
 use attune_export::artefact::{Proof, export_gguf, refuse_existing};
-use attune_export::gguf::GgufType;
+use attune_export::gguf::{GgufType, Types};
 use attune_export::ollama::modelfile;
 use attune_formats::files::{create_dir_all, write_atomic};
 
@@ -37,7 +37,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let limits = Some(args.request.limits(args.kind.limits()));
     let proof = Proof { prompts: &prompts, text: &source.artefact_text(), limits };
     create_dir_all(&args.out)?;
-    let report = export_gguf(&tuned, &backend, &args.out.join("model.gguf"), args.kind, &proof)?;
+    let report = export_gguf(&tuned, &backend, &args.out.join("model.gguf"), Types::Of(args.kind), &proof)?;
     // A refused file has another name, so that a Modelfile would not find it.
     if report.gate.accepted {
         write_atomic(&args.out.join("Modelfile"), modelfile(&tuned.text, "model.gguf").as_bytes())?;

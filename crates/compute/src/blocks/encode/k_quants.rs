@@ -2,13 +2,17 @@
 //!
 //! The groups of a block are worked on side by side, one a lane, so that no sum crosses lanes.
 //!
-//! **Affine groups** (Q4_K, Q5_K). A group of 32 values x is stored as `s l - m` with codes `l` in `0..=top`. With weights
-//! `w = rms(x) + |x|`, `(s, m)` shall minimise `E = Σ w (s l - m - x)²`. For fixed codes that is a linear least-squares
-//! problem of two unknowns; for fixed `(s, m)` the best codes are the nearest. Candidates for the codes come from a
-//! sweep over steps somewhat finer and coarser than `range / top`; each is solved for `(s, m)` and the best one wins.
+//! What is minimised is the plain squared error of a block: the error of a product with inputs that are not correlated.
 //!
-//! **Symmetric groups** (Q6_K). A group of 16 values is `s l` with `l` in `-32..=31` and weights `w = x²`; for fixed
-//! codes `s = Σ w x l / Σ w l²`, and `Σ w x² - E = (Σ w x l)² / Σ w l²` is to be largest.
+//! **Affine groups** (Q4_K, Q5_K). A group of 32 values x is stored as `s l - m` with codes `l` in `0..=top`; `(s, m)` shall
+//! minimise `E = Σ (s l - m - x)²`. For fixed codes that is a linear least-squares problem of two unknowns; for fixed
+//! `(s, m)` the best codes are the nearest. Candidates for the codes come from a sweep over steps somewhat finer and
+//! coarser than `range / top`; each is solved for `(s, m)` and the best one wins. Then s and m become codes of 6 bits
+//! themselves, in units that the block's groups share. Rounding them costs as much as the 4 or 5 bits do in unlucky blocks,
+//! so several units are tried, codes and units improved in turn.
+//!
+//! **Symmetric groups** (Q6_K). A group of 16 values is `s l` with `l` in `-32..=31`; for fixed codes
+//! `s = Σ x l / Σ l²`, and `Σ x² - E = (Σ x l)² / Σ l²` is to be largest. The unit of the scales as above.
 
 use half::f16;
 
@@ -96,8 +100,16 @@ fn affine_block<L: Lanes>(values: &[f32; 256], kind: &Affine) -> AffineBlock {
     let scales = fit.scale;
     // Stored is what is subtracted.
     let minima = (L::splat(0.0) - (fit.offset + sums.lowest)).max(L::splat(0.0));
-    let (d, scale_codes) = six_bits(scales);
-    let (dmin, minimum_codes) = six_bits(minima);
+    let mut best = (AffineCodes::new(scales, minima, STARTS[0]), f32::INFINITY);
+    for tops in STARTS {
+        let mut tried = AffineCodes::new(scales, minima, tops);
+        let error = tried.improve(&sums, kind);
+        if error < best.1 {
+            best = (tried, error);
+        }
+    }
+    best.0.improve(&sums, kind);
+    let AffineCodes { d, dmin, scales: scale_codes, minima: minimum_codes } = best.0;
 
     let scale = L::splat(d.to_f32()) * scale_codes;
     let minimum = L::splat(dmin.to_f32()) * minimum_codes;
@@ -118,11 +130,131 @@ fn affine_block<L: Lanes>(values: &[f32; 256], kind: &Affine) -> AffineBlock {
     }
 }
 
-/// One scale for numbers from 0, and their codes of 6 bits.
+/// Which codes the largest scale and the largest minimum of a block get, at first.
+const STARTS: [(f32, f32); 8] =
+    [(63.0, 63.0), (60.0, 62.0), (62.0, 59.0), (57.0, 56.0), (63.0, 54.0), (54.0, 63.0), (58.5, 60.5), (61.0, 57.5)];
+
+/// The two units of a block and the groups' codes, whole numbers in `0..=63`: group g is `d scales[g] l - dmin minima[g]`.
+#[derive(Clone, Copy)]
+struct AffineCodes<L> {
+    d: f16,
+    dmin: f16,
+    scales: L,
+    minima: L,
+}
+
+impl<L: Lanes> AffineCodes<L> {
+    #[inline(always)]
+    fn new(scales: L, minima: L, (top_scale, top_minimum): (f32, f32)) -> Self {
+        let (d, scales) = six_bits(scales, top_scale);
+        let (dmin, minima) = six_bits(minima, top_minimum);
+        Self { d, dmin, scales, minima }
+    }
+
+    /// Improves the groups' codes, then the units; the squared error of the block, or somewhat more.
+    #[inline(always)]
+    fn improve(&mut self, sums: &Sums<L>, kind: &Affine) -> f32 {
+        self.improve_groups(sums, kind);
+        self.improve_units(sums, kind)
+    }
+
+    /// The scales, and the offsets above the lowest values.
+    #[inline(always)]
+    fn fit(&self, sums: &Sums<L>, d: f16, dmin: f16) -> (L, L) {
+        let offset = L::splat(0.0) - L::splat(dmin.to_f32()) * self.minima - sums.lowest;
+        (L::splat(d.to_f32()) * self.scales, offset)
+    }
+
+    /// The sums of the nearest codes.
+    #[inline(always)]
+    fn sums(&self, sums: &Sums<L>, kind: &Affine) -> CodeSums<L> {
+        let (scale, offset) = self.fit(sums, self.d, self.dmin);
+        CodeSums::shifted(sums, L::splat(1.0).ratio(scale), offset, kind.top)
+    }
+
+    #[inline(always)]
+    fn error(&self, sums: &Sums<L>, of: &CodeSums<L>) -> L {
+        let (scale, offset) = self.fit(sums, self.d, self.dmin);
+        of.error(sums, scale, offset)
+    }
+
+    /// Rounded apart, a scale and a minimum are not the best pair: tries the neighbours of each with the other one solved
+    /// for anew.
+    #[inline(always)]
+    fn improve_groups(&mut self, sums: &Sums<L>, kind: &Affine) {
+        let (d, dmin) = (L::splat(self.d.to_f32()), L::splat(self.dmin.to_f32()));
+        let start = *self;
+        let mut best = L::splat(f32::INFINITY);
+        for step in [0.0, -1.0, 1.0] {
+            let mut tried = Self { scales: (start.scales + L::splat(step)).clamp(0.0, 63.0), ..start };
+            let of = tried.sums(sums, kind);
+            self.keep_better(&tried, &mut best, tried.error(sums, &of));
+            let offset = (sums.y_sum - d * tried.scales * of.l) * L::splat(1.0 / GROUP_LEN as f32);
+            let minimum = L::splat(0.0) - offset - sums.lowest;
+            tried.minima = minimum.ratio(dmin).clamp(0.0, 63.0).nearest();
+            self.keep_better(&tried, &mut best, tried.error(sums, &of));
+        }
+        for step in [-1.0, 1.0] {
+            let mut tried = Self { minima: (start.minima + L::splat(step)).clamp(0.0, 63.0), ..start };
+            let of = tried.sums(sums, kind);
+            let (_, offset) = tried.fit(sums, self.d, self.dmin);
+            let scale = (of.ly - offset * of.l).ratio(of.ll);
+            tried.scales = scale.ratio(d).clamp(0.0, 63.0).nearest();
+            self.keep_better(&tried, &mut best, tried.error(sums, &of));
+        }
+    }
+
+    /// Takes over the groups in which `tried` is better.
+    #[inline(always)]
+    fn keep_better(&mut self, tried: &Self, best: &mut L, error: L) {
+        let gain = *best - error;
+        self.scales = tried.scales.where_positive(gain, self.scales);
+        self.minima = tried.minima.where_positive(gain, self.minima);
+        *best = error.where_positive(gain, *best);
+    }
+
+    /// Least squares for the two units, which are shared by all groups, with every code as it is. The squared error.
+    #[inline(always)]
+    fn improve_units(&mut self, sums: &Sums<L>, kind: &Affine) -> f32 {
+        let of = self.sums(sums, kind);
+        let so_far = total(self.error(sums, &of));
+        let (a, b) = (self.scales, self.minima);
+        let len = L::splat(GROUP_LEN as f32);
+        let values = sums.y_sum + sums.lowest * len;
+        let products = of.ly + sums.lowest * of.l;
+        let [aa, ab, bb] = [a * a * of.ll, a * b * of.l, b * b * len].map(total);
+        let [ax, bx] = [a * products, b * values].map(total);
+        let determinant = aa * bb - ab * ab;
+        let (d, dmin) = if determinant > 0.0 {
+            ((ax * bb - bx * ab) / determinant, (ax * ab - bx * aa) / determinant)
+        } else {
+            (ax / aa, 0.0)
+        };
+        // Also false for what became of a division by 0.
+        let in_range = 0.0..=F16_MAX;
+        if !in_range.contains(&d) || !in_range.contains(&dmin) {
+            return so_far;
+        }
+        let tried = Self { d: f16::from_f32(d), dmin: f16::from_f32(dmin), ..*self };
+        let error = total(tried.error(sums, &of));
+        if error < so_far {
+            *self = tried;
+        }
+        so_far.min(error)
+    }
+}
+
+/// The sum of all lanes.
 #[inline(always)]
-fn six_bits<L: Lanes>(numbers: L) -> (f16, L) {
+fn total<L: Lanes>(lanes: L) -> f32 {
+    lanes.to_array().iter().sum()
+}
+
+/// A unit for numbers from 0, in which the largest is `top`, and their codes of 6 bits.
+#[inline(always)]
+fn six_bits<L: Lanes>(numbers: L, top: f32) -> (f16, L) {
     let largest = numbers.to_array().iter().fold(0.0f32, |a, &b| a.max(b));
-    let unit = f16::from_f32((largest / 63.0).min(F16_MAX));
+    let unit = f16::from_f32((largest / top).min(F16_MAX));
     let codes = numbers.ratio(L::splat(unit.to_f32())).min(L::splat(63.0)).nearest();
     (unit, codes)
 }
@@ -133,42 +265,37 @@ fn transposed<L: Lanes, const LEN: usize>(values: &[f32]) -> [L; LEN] {
     std::array::from_fn(|i| L::from_array(std::array::from_fn(|group| values[group * LEN + i])))
 }
 
-/// The values of eight groups above their lowest (`y`), their weights, and the sums that no code enters.
+/// The values of eight groups above their lowest (`y`), and the sums that no code enters.
 struct Sums<L> {
     y: [L; GROUP_LEN],
-    weight: [L; GROUP_LEN],
     /// The lowest value, or 0 if that is lower.
     lowest: L,
     range: L,
-    w: L,
-    wy: L,
-    wyy: L,
+    y_sum: L,
+    yy: L,
 }
 
 impl<L: Lanes> Sums<L> {
     #[inline(always)]
     fn new(x: &[L; GROUP_LEN]) -> Self {
         let zero = L::splat(0.0);
-        let (mut lowest, mut highest, mut squares) = (zero, x[0], zero);
+        let (mut lowest, mut highest) = (zero, x[0]);
         for value in x {
             lowest = lowest.min(*value);
             highest = highest.max(*value);
-            squares = squares + *value * *value;
         }
-        let rms = (squares * L::splat(1.0 / GROUP_LEN as f32)).sqrt();
-        let mut sums = Self { y: *x, weight: *x, lowest, range: highest - lowest, w: zero, wy: zero, wyy: zero };
+        let mut sums = Self { y: *x, lowest, range: highest - lowest, y_sum: zero, yy: zero };
         for i in 0..GROUP_LEN {
-            let (y, weight) = (x[i] - lowest, rms + x[i].abs());
-            (sums.y[i], sums.weight[i]) = (y, weight);
-            sums.w = sums.w + weight;
-            sums.wy = sums.wy + weight * y;
-            sums.wyy = sums.wyy + weight * y * y;
+            let y = x[i] - lowest;
+            sums.y[i] = y;
+            sums.y_sum = sums.y_sum + y;
+            sums.yy = sums.yy + y * y;
         }
         sums
     }
 }
 
-/// `y ≈ scale l + offset`, and its weighted squared error.
+/// `y ≈ scale l + offset`, and its squared error.
 #[derive(Clone, Copy)]
 struct Fit<L> {
     scale: L,
@@ -192,10 +319,9 @@ impl<L: Lanes> CodeSums<L> {
         let mut of = Self { l: zero, ll: zero, ly: zero };
         for i in 0..GROUP_LEN {
             let code = (sums.y[i] * inverse + shift).max(zero).min(top).nearest();
-            let weighted = sums.weight[i] * code;
-            of.l = of.l + weighted;
-            of.ll = of.ll + weighted * code;
-            of.ly = of.ly + weighted * sums.y[i];
+            of.l = of.l + code;
+            of.ll = of.ll + code * code;
+            of.ly = of.ly + code * sums.y[i];
         }
         of
     }
@@ -207,31 +333,31 @@ impl<L: Lanes> CodeSums<L> {
         let mut of = Self { l: zero, ll: zero, ly: zero };
         for i in 0..GROUP_LEN {
             let code = (sums.y[i] * inverse).min(top).nearest();
-            let weighted = sums.weight[i] * code;
-            of.l = of.l + weighted;
-            of.ll = of.ll + weighted * code;
-            of.ly = of.ly + weighted * sums.y[i];
+            of.l = of.l + code;
+            of.ll = of.ll + code * code;
+            of.ly = of.ly + code * sums.y[i];
         }
         of
     }
 
-    /// `Σ w (scale l + offset - y)²`, multiplied out. Every term is of the size of the range's square, so what cancels
+    /// `Σ (scale l + offset - y)²`, multiplied out. Every term is of the size of the range's square, so what cancels
     /// costs some 1e-4 of the error of a group, which only decides between candidates.
     #[inline(always)]
     fn error(&self, sums: &Sums<L>, scale: L, offset: L) -> L {
         let two = L::splat(2.0);
         let of_scale = scale * (scale * self.ll + two * (offset * self.l - self.ly));
-        let of_offset = offset * (offset * sums.w - two * sums.wy);
-        of_scale + of_offset + sums.wyy
+        let of_offset = offset * (offset * L::splat(GROUP_LEN as f32) - two * sums.y_sum);
+        of_scale + of_offset + sums.yy
     }
 
     /// The best `(scale, offset)` for these codes with a minimum of at most 0, or the fit `so_far` where that is better.
     #[inline(always)]
     fn better(&self, sums: &Sums<L>, so_far: Fit<L>) -> Fit<L> {
         let zero = L::splat(0.0);
-        let determinant = sums.w * self.ll - self.l * self.l;
-        let free_scale = (sums.w * self.ly - sums.wy * self.l).ratio(determinant);
-        let free_offset = (self.ll * sums.wy - self.l * self.ly).ratio(determinant);
+        let len = L::splat(GROUP_LEN as f32);
+        let determinant = len * self.ll - self.l * self.l;
+        let free_scale = (len * self.ly - sums.y_sum * self.l).ratio(determinant);
+        let free_offset = (self.ll * sums.y_sum - self.l * self.ly).ratio(determinant);
         // What is stored is subtracted and has no sign: the lowest value shown may not be above 0.
         let highest_offset = zero - sums.lowest;
         let bound_scale = (self.ly - highest_offset * self.l).ratio(self.ll);
@@ -308,14 +434,21 @@ fn symmetric_block<L: Lanes>(values: &[f32; 256]) -> (f16, [i8; SIXTEEN], [u8; 2
     for scale in scales.iter().flat_map(|scales| scales.to_array()) {
         largest = if scale.abs() > largest.abs() { scale } else { largest };
     }
-    // The largest scale gets the code -128, which is one more than 127.
-    let d = f16::from_f32((largest / -128.0).clamp(-F16_MAX, F16_MAX));
+    let mut best = (f16::ZERO, [L::splat(0.0); 2], 0.0);
+    for top in SYMMETRIC_STARTS {
+        let d = f16::from_f32((largest / top).clamp(-F16_MAX, F16_MAX));
+        let tried = symmetric_unit(&halves, &scales, d);
+        if tried.2 > best.2 {
+            best = tried;
+        }
+    }
+    let (d, of_groups, _) = best;
+
     let unit = L::splat(d.to_f32());
     let (mut scale_codes, mut codes) = ([0i8; SIXTEEN], [0u8; 256]);
     for half in 0..2 {
-        let of_groups = scales[half].ratio(unit).clamp(-128.0, 127.0).nearest();
-        scale_codes[8 * half..][..8].copy_from_slice(&of_groups.to_array().map(|code| code as i8));
-        let scale = unit * of_groups;
+        scale_codes[8 * half..][..8].copy_from_slice(&of_groups[half].to_array().map(|code| code as i8));
+        let scale = unit * of_groups[half];
         for i in 0..SIXTEEN {
             let code = halves[half][i].ratio(scale).clamp(-32.0, 31.0).nearest().to_array();
             for group in 0..8 {
@@ -326,27 +459,51 @@ fn symmetric_block<L: Lanes>(values: &[f32; 256]) -> (f16, [i8; SIXTEEN], [u8; 2
     (d, scale_codes, codes)
 }
 
+/// Which code the largest scale of a block gets, at first. -128 is one more than 127.
+const SYMMETRIC_STARTS: [f32; 4] = [-128.0, -125.0, -121.0, -116.0];
+
+/// The groups' codes in units of `d`, then the unit by least squares, and by how much both lower the squared error: their
+/// `2 Σ s x l - Σ s² l²`.
+#[inline(always)]
+fn symmetric_unit<L: Lanes>(halves: &[[L; SIXTEEN]; 2], scales: &[L; 2], d: f16) -> (f16, [L; 2], f32) {
+    let unit = L::splat(d.to_f32());
+    let mut codes = [L::splat(0.0); 2];
+    let (mut ax, mut aa) = (0.0, 0.0);
+    for half in 0..2 {
+        codes[half] = scales[half].ratio(unit).clamp(-128.0, 127.0).nearest();
+        let (lx, ll) = symmetric_sums(&halves[half], L::splat(1.0).ratio(unit * codes[half]));
+        ax += total(codes[half] * lx);
+        aa += total(codes[half] * codes[half] * ll);
+    }
+    let gain = |d: f16| d.to_f32() * (2.0 * ax - d.to_f32() * aa);
+    let better = f16::from_f32(ax / aa);
+    if better.is_finite() && gain(better) > gain(d) { (better, codes, gain(better)) } else { (d, codes, gain(d)) }
+}
+
+/// `Σ x l` and `Σ l²` of the codes nearest to `x * inverse`.
+#[inline(always)]
+fn symmetric_sums<L: Lanes>(x: &[L; SIXTEEN], inverse: L) -> (L, L) {
+    let (mut lx, mut ll) = (L::splat(0.0), L::splat(0.0));
+    for value in x {
+        let code = (*value * inverse).clamp(-32.0, 31.0).nearest();
+        lx = lx + code * *value;
+        ll = ll + code * code;
+    }
+    (lx, ll)
+}
+
 /// The best scale found for each of eight groups.
 #[inline(always)]
 fn best_symmetric<L: Lanes>(x: &[L; SIXTEEN]) -> L {
     let zero = L::splat(0.0);
     let mut largest = zero;
-    let mut weighted = [zero; SIXTEEN];
-    for i in 0..SIXTEEN {
-        largest = x[i].where_positive(x[i].abs() - largest.abs(), largest);
-        weighted[i] = x[i] * x[i];
+    for value in x {
+        largest = value.where_positive(value.abs() - largest.abs(), largest);
     }
     let (mut best_scale, mut best_gain) = (zero, zero);
     // Where the largest value goes: to the code -32 first, then to somewhat less and more.
     for step in SWEEP {
-        let inverse = L::splat(-(32.0 + 0.1 * step)).ratio(largest);
-        let (mut lx, mut ll) = (zero, zero);
-        for i in 0..SIXTEEN {
-            let code = (x[i] * inverse).clamp(-32.0, 31.0).nearest();
-            let of_code = weighted[i] * code;
-            lx = lx + of_code * x[i];
-            ll = ll + of_code * code;
-        }
+        let (lx, ll) = symmetric_sums(x, L::splat(-(32.0 + 0.1 * step)).ratio(largest));
         let scale = lx.ratio(ll);
         let gain = scale * lx;
         let more = gain - best_gain;

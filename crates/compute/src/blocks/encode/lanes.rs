@@ -13,7 +13,6 @@ pub(super) trait Lanes: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Out
     /// The larger one; neither is a NaN.
     fn max(self, other: Self) -> Self;
     fn abs(self) -> Self;
-    fn sqrt(self) -> Self;
     /// Own lanes where `mask` is above 0, else the other's.
     fn where_positive(self, mask: Self, other: Self) -> Self;
     /// Own lanes where `mask` is 0, else the other's.
@@ -112,10 +111,6 @@ impl Lanes for Plain {
         Self(self.0.map(f32::abs))
     }
     #[inline(always)]
-    fn sqrt(self) -> Self {
-        Self(self.0.map(f32::sqrt))
-    }
-    #[inline(always)]
     fn where_positive(self, mask: Self, other: Self) -> Self {
         let mut out = other.0;
         for lane in 0..8 {
@@ -201,11 +196,6 @@ mod avx {
         fn abs(self) -> Self {
             // SAFETY: as above.
             Self(unsafe { _mm256_andnot_ps(_mm256_set1_ps(-0.0), self.0) })
-        }
-        #[inline(always)]
-        fn sqrt(self) -> Self {
-            // SAFETY: as above.
-            Self(unsafe { _mm256_sqrt_ps(self.0) })
         }
         #[inline(always)]
         fn where_positive(self, mask: Self, other: Self) -> Self {

@@ -4,8 +4,8 @@
 //! None of them contracts a product and a sum into one rounding, so all give the same bytes.
 //!
 //! # Source
-//! Layouts and what a block minimises: ggml's `ggml-quants.c` (`quantize_row_*_ref`). Q8_0 and Q4_0 are equal to it byte
-//! for byte; the others search over the same candidates and then go further (`k_quants.rs`).
+//! Layouts: ggml's `ggml-common.h`. Q8_0 and Q4_0 are equal to those of its `ggml-quants.c` byte for byte; the K-quants
+//! search over the same candidates for the groups and then go further (`k_quants.rs`).
 #![allow(unsafe_code)]
 
 mod k_quants;

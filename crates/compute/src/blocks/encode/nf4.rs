@@ -3,8 +3,8 @@
 //!
 //! # Source
 //! Dettmers, Pagnoni, Holtzman, Zettlemoyer: "QLoRA", 2023, section 3 and appendix E (the table); Dettmers: "8-bit
-//! approximations for parallelism in deep learning", 2015 (the codes of the scales); bitsandbytes 0.50.2, whose CPU path
-//! gives the same codes.
+//! approximations for parallelism in deep learning", 2015 (the codes of the scales); bitsandbytes 0.50.2. Its library for CPUs
+//! looks the scales' codes up in a table with steps of 2^-15; ours are always the nearest ones.
 
 use std::sync::OnceLock;
 
@@ -181,8 +181,8 @@ impl Nf4Rows {
 /// multiple of 64. The result has [`BlockType::matrix_bytes`]. Beside it one row and one `f32` a block are held.
 ///
 /// # Precision
-/// Indices and scale codes are those that bitsandbytes gives for the same offset; the offset is the mean of the blocks'
-/// largest values, summed in `f64`, and so may differ from a sum in `f32` in its last bits.
+/// Indices are those of bitsandbytes, and scale codes the nearest ones. The offset is the mean of the blocks' largest values,
+/// summed in `f64`, and so may differ from a sum in `f32` in its last bits.
 ///
 /// # Errors
 /// [`EncodeError::PartialBlock`], [`EncodeError::TooBig`], and [`EncodeError::NotFinite`] with the index counted over the
