@@ -230,7 +230,7 @@ def main() -> int:
     least = min(entry["least_margin"] for entry in found)
     sentences = [{"prompt_ids": entry["prompt_ids"], "ids": entry["ids"]} for entry in found]
     answer = {"sentences": sentences, "loss": loss, "least_margin": least}
-    answer["texts"] = [tokenizer.decode(entry["prompt_ids"] + entry["ids"]) for entry in found]
+    answer["texts"] = [tokenizer.decode(entry["prompt_ids"] + entry["ids"], skip_special_tokens=True) for entry in found]
     json.dump(answer, sys.stdout, ensure_ascii=False)
     print()
     return 0

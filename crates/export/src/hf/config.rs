@@ -29,11 +29,24 @@ pub(super) fn write(
             config
         }
     };
+    add_old_rope_keys(&mut config);
     // Transformers 5 says `dtype`, those before it `torch_dtype`; each reads the other's.
     let key = if config.contains_key("dtype") { "dtype" } else { "torch_dtype" };
     config.insert(key.into(), dtype.torch_name().into());
     let Ok(text) = serde_json::to_string_pretty(&config) else { unreachable!("JSON was read or made of plain values") };
     Ok(dir.write(NAME, (text + "\n").as_bytes())?)
+}
+
+/// Adds the rotary parameters under the keys that Transformers had before version 5, where the base has the new ones alone:
+/// mlx-lm reads no others for llama, mistral and qwen2, and takes its own defaults without a word.
+fn add_old_rope_keys(config: &mut Map<String, Value>) {
+    let Some(Value::Object(mut rope)) = config.get("rope_parameters").cloned() else { return };
+    if let Some(theta) = rope.remove("rope_theta") {
+        config.entry("rope_theta").or_insert(theta);
+    }
+    if rope.get("rope_type").is_some_and(|kind| kind != "default") {
+        config.entry("rope_scaling").or_insert(Value::Object(rope));
+    }
 }
 
 /// A `config.json` that says what the spec says, with the keys that Transformers reads for the family.
