@@ -13,6 +13,7 @@ pub mod generate;
 mod layer;
 pub mod operations;
 pub mod peft;
+pub mod quantize;
 pub mod spec;
 pub mod weights;
 
