@@ -50,7 +50,7 @@ pub use sections::{
 };
 pub use values::{
     AdapterMethod, BackendChoice, BuiltinTemplate, ChatTemplate, CompletionStyle, DataFormat, Date, Display, Layers,
-    Layout, Objective, Overlong, Schedule, TargetModule, TargetModules, TemplateDate, TrainOn, Untrained,
+    Layout, Objective, Overlong, Quantize, Schedule, TargetModule, TargetModules, TemplateDate, TrainOn, Untrained,
 };
 
 use layers::{Files, PATH_KEYS};

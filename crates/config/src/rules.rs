@@ -8,7 +8,7 @@ use crate::layers::PATH_KEYS;
 use crate::nearest::nearest;
 use crate::node::Node;
 use crate::sections::Config;
-use crate::values::{ChatTemplate, ROW_KEYS, begins_with_home};
+use crate::values::{ChatTemplate, Quantize, ROW_KEYS, begins_with_home};
 
 /// What the name of a run may be made of, so that it is a folder on every system.
 pub(crate) const RUN_NAME_PATTERN: &str = r"^[A-Za-z0-9_][A-Za-z0-9._ +-]*$";
@@ -17,6 +17,7 @@ pub(crate) const RUN_NAME_PATTERN: &str = r"^[A-Za-z0-9_][A-Za-z0-9._ +-]*$";
 pub(crate) fn broken(config: &Config, tree: &Node) -> Vec<Problem> {
     let mut rules = Rules { tree, problems: Vec::new() };
     rules.required(config);
+    rules.model(config);
     rules.finite(config);
     rules.paths(config);
     rules.names(config);
@@ -72,6 +73,18 @@ impl Rules<'_> {
                 "data.train",
                 "give the file with the training examples: `data: {train: ...}` in the file or --set data.train=...",
             ));
+        }
+    }
+
+    fn model(&mut self, config: &Config) {
+        let is_gguf = config.model.path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
+        if is_gguf && config.model.quantize != Quantize::None {
+            self.conflict(
+                "model.quantize",
+                "model.path",
+                "a GGUF file brings the types of its weights",
+                "set model.quantize to none, or model.path to the folder that the file was made from",
+            );
         }
     }
 

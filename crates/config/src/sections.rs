@@ -11,7 +11,7 @@ use crate::curation::{CleanConfig, ContaminationConfig, SplitConfig};
 use crate::hardware::{Activations, MemorySize, MicroBatchTokens, PackWeights};
 use crate::values::{
     AdapterMethod, BackendChoice, ChatTemplate, CompletionStyle, DataFormat, Display, Layers, Layout, Objective,
-    OneOrMany, Overlong, Schedule, TargetModules, TemplateDate, TrainOn, Untrained, one_or_many,
+    OneOrMany, Overlong, Quantize, Schedule, TargetModules, TemplateDate, TrainOn, Untrained, one_or_many,
 };
 
 /// One fine-tuning run, fully resolved: what `ft.yaml`, its parents, the environment and `--set` came to.
@@ -47,13 +47,16 @@ pub struct Config {
 }
 
 /// Section `model`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(description = "The base model that is fine-tuned. Its weights stay as they are.")]
 pub struct ModelConfig {
     /// Required. Folder of the base model in Hugging Face layout: config.json, safetensors and a tokenizer.
     #[schemars(extend("title" = "a path"))]
     pub path: PathBuf,
+    /// Quantise the linear layers of the base when it is loaded; embedding, head and norms stay as they are. Done once: the
+    /// result is kept in the folder for caches (FT_CACHE, else attune in the user's own). A base in GGUF brings its types.
+    pub quantize: Quantize,
     /// Another tokenizer: a tokenizer.json or a folder that holds one. null takes the model's own.
     #[schemars(extend("title" = "a path"))]
     pub tokenizer: Option<PathBuf>,
@@ -64,6 +67,18 @@ pub struct ModelConfig {
     /// was used, so that a resumed run sees the same.
     #[schemars(schema_with = "crate::values::template_date_schema")]
     pub template_date: TemplateDate,
+}
+
+impl Default for ModelConfig {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::new(),
+            quantize: Quantize::None,
+            tokenizer: None,
+            chat_template: None,
+            template_date: TemplateDate::default(),
+        }
+    }
 }
 
 /// Section `adapter`.

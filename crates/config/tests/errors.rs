@@ -107,6 +107,7 @@ fn all_problems_are_reported_at_once() {
 #[test]
 fn values_out_of_range() {
     for (section, key, bad) in [
+        ("model", "quantize", &["int4", "NF4", "null", "8"][..]),
         ("adapter", "rank", &["0", "-1", "8193", "1.5", "16.0", "null", "[1]", "true", "1e3"][..]),
         ("adapter", "alpha", &["0", "-1", "null", "'32'"]),
         ("adapter", "dropout", &["1", "1.0", "-0.1", "half"]),

@@ -9,8 +9,8 @@ use attune_config::{
     Activations, AdapterConfig, BackendChoice, BuiltinTemplate, ChatTemplate, CheckpointConfig, CleanConfig,
     CompletionStyle, Config, ContaminationConfig, DataConfig, DataFormat, Date, Display, EarlyStopping,
     EvaluationConfig, HardwareConfig, HiddenAction, Layers, Layout, LoggingConfig, MemorySize, MicroBatchTokens,
-    ModelConfig, Overlong, PackWeights, RowAction, Schedule, ScrubAction, SplitConfig, TargetModule, TargetModules,
-    TemplateDate, TrainOn, TrainingConfig, Untrained,
+    ModelConfig, Overlong, PackWeights, Quantize, RowAction, Schedule, ScrubAction, SplitConfig, TargetModule,
+    TargetModules, TemplateDate, TrainOn, TrainingConfig, Untrained,
 };
 use proptest::option;
 use proptest::prelude::*;
@@ -52,8 +52,16 @@ fn model() -> impl Strategy<Value = ModelConfig> {
         Just(TemplateDate::Today),
         (1..=9999u16, 1..=12u8, 1..=28u8).prop_map(|(y, m, d)| TemplateDate::On(Date::new(y, m, d).unwrap())),
     ];
-    (path(), option::of(path()), option::of(template), date).prop_map(
-        |(path, tokenizer, chat_template, template_date)| ModelConfig { path, tokenizer, chat_template, template_date },
+    let quantize = select(vec![Quantize::None, Quantize::Int8]);
+    let path_of_folder = path().prop_filter("GGUF brings its types", |path| path.extension().is_none());
+    (path_of_folder, option::of(path()), option::of(template), date, quantize).prop_map(
+        |(path, tokenizer, chat_template, template_date, quantize)| ModelConfig {
+            path,
+            quantize,
+            tokenizer,
+            chat_template,
+            template_date,
+        },
     )
 }
 

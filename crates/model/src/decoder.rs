@@ -89,8 +89,7 @@ impl<'a> Decoder<'a> {
             return Err(ModelError::ContextLength { tokens: max_positions, limit: base.spec.max_positions });
         }
         let rope = RopeTable::new(&base.spec.inverse_frequencies(), max_positions);
-        let all_bf16 = base.linear_weights().all(|weight| weight.dtype() == DType::Bf16);
-        let activations = backend.activation_dtype(if all_bf16 { DType::Bf16 } else { DType::F32 });
+        let activations = backend.activation_dtype(base.dtype());
         Ok(Self { backend, base, rope, activations })
     }
 

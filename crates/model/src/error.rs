@@ -124,6 +124,16 @@ pub enum ModelError {
         /// Flat index of the first such element.
         index: usize,
     },
+    /// A linear cannot be quantised.
+    #[error("{}: '{name}' cannot be quantised: {reason}", dir.display())]
+    Quantize {
+        /// The model.
+        dir: PathBuf,
+        /// Its name in the checkpoint.
+        name: String,
+        /// What is in the way.
+        reason: String,
+    },
     /// The adapter matches no module of the model.
     #[error("no adapter module matched: {what}")]
     NoModuleMatched {
@@ -171,6 +181,7 @@ impl ModelError {
             Self::TensorShape { .. } => "config.json or adapter_config.json belongs to another model".into(),
             Self::TensorType { .. } => "F32, F16 and BF16 weights are read, in GGUF files Q8_0, Q4_0, Q4_K, Q5_K and Q6_K, too; convert the model first".into(),
             Self::NonFinite { .. } => "the file is damaged or a broken training wrote it; download it again".into(),
+            Self::Quantize { .. } => "set model.quantize to none, or to int8, whose blocks have 32 values".into(),
             Self::NoModuleMatched { .. } => "set adapter.target_modules to all-linear or to some of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, and check adapter.layers".into(),
             Self::AdapterSpec { key, .. } => format!("change {key}"),
             Self::ContextLength { limit, .. } => format!("keep prompt and answer within {limit} tokens"),

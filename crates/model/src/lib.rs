@@ -17,6 +17,7 @@ pub mod layout;
 pub mod mlx;
 pub mod operations;
 pub mod peft;
+pub mod quantize;
 pub mod spec;
 pub mod weights;
 

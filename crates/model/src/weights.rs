@@ -146,10 +146,12 @@ impl BaseModel {
         }
     }
 
-    /// How the weights of the layers are stored; `F32` when not all in the same way.
+    /// The type in which the linears of the layers are multiplied where a processor can: that in which they are stored,
+    /// `Bf16` for blocks; `F32` when it is not the same for all.
     pub fn dtype(&self) -> DType {
-        let first = self.linear_weights().next().map_or(DType::F32, Weight::dtype);
-        if self.linear_weights().all(|weight| weight.dtype() == first) { first } else { DType::F32 }
+        let of_products = |weight: &Weight| weight.dtype().of_products();
+        let first = self.linear_weights().next().map_or(DType::F32, of_products);
+        if self.linear_weights().all(|weight| of_products(weight) == first) { first } else { DType::F32 }
     }
 
     /// The folder or file the model came from.

@@ -165,7 +165,7 @@ pub fn bench(
         base.check_finite()?;
     }
     if options.pack_weights {
-        let all = packing::candidates(&base, &backend);
+        let all = packing::candidates(&base, &backend, None);
         packing::keep(&mut backend, &base, &all);
     }
     let longest = options.tokens.div_ceil(options.examples);

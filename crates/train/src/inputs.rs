@@ -3,16 +3,18 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use attune_compute::Backend;
 use attune_compute::cpu::Cpu;
 use attune_compute::reference::Reference;
+use attune_compute::{Backend, BlockType, DType};
 use attune_config::{
-    AdapterConfig, AdapterMethod, BackendChoice, Config, DataFormat, Layers, TargetModules, TemplateDate,
+    AdapterConfig, AdapterMethod, BackendChoice, Config, DataFormat, Layers, Quantize, TargetModules, TemplateDate,
 };
 use attune_data::{DataSet, FileReport, FormatChoice, ReadOptions, Row, split_validation};
 use attune_formats::manifest::MadeFrom;
 use attune_model::gguf::is_gguf;
-use attune_model::{Adapter, AdapterModule, AdapterSpec, BaseModel, DecoderSpec, LayerChoice, Linear, Targets};
+use attune_model::{
+    Adapter, AdapterModule, AdapterSpec, BaseModel, DecoderSpec, LayerChoice, Linear, Targets, quantize,
+};
 use attune_text::{LoadOptions, TextModel, TrainOn};
 use serde_json::Value;
 
@@ -75,6 +77,8 @@ pub struct Inputs {
     pub contamination: Option<ContaminationRecord>,
     /// Hashes of all of it.
     pub identity: Identity,
+    /// What the user should know of the quantised base.
+    pub note: Option<String>,
 }
 
 impl Prepared {
@@ -98,6 +102,9 @@ impl Prepared {
         let backend = open_backend(config)?;
         let text = text_model(config)?;
         let base = BaseModel::load(&config.model.path)?;
+        if let Some(kind) = quantization(config) {
+            base.check_blocks(kind)?;
+        }
         if let Some(before) = before {
             check_data_unchanged(before)?;
         }
@@ -186,7 +193,11 @@ impl Inputs {
             Some(refusal) => emit(Event::Warning { message: refusal.to_string() })?,
         }
         emit(Event::Planned(Planned::new(&prepared.plan)))?;
-        Self::with_weights(prepared, config, before)
+        let inputs = Self::with_weights(prepared, config, before)?;
+        if let Some(note) = &inputs.note {
+            emit(Event::Warning { message: format!("model.quantize: {note}") })?;
+        }
+        Ok(inputs)
     }
 
     /// Reads every weight once: hashes the files, and looks for values that are not finite. Then packs those weights that
@@ -217,8 +228,15 @@ impl Inputs {
             // Names the tensor and the element.
             base.check_finite()?;
         }
+        let (base, note) = match quantization(config) {
+            None => (base, None),
+            Some(kind) => {
+                let hashes = identity.base.iter().map(|file| file.blake3.as_str());
+                base.quantized(kind, threads(config), quantize::cache_file(kind, hashes).as_deref())?
+            }
+        };
         packing::keep(backend.as_mut(), &base, &plan.chosen.packed);
-        Ok(Self { text, base, backend, train, mixture, validation, prompts, plan, contamination, identity })
+        Ok(Self { text, base, backend, train, mixture, validation, prompts, plan, contamination, identity, note })
     }
 
     /// Positions that the decoder needs: the longest example, or the longest sample with its prompt.
@@ -278,6 +296,15 @@ pub fn planned_adapter(config: &Config, spec: &DecoderSpec) -> Result<Adapter, T
     }
 }
 
+/// The blocks that `model.quantize` asks for.
+pub fn quantization(config: &Config) -> Option<BlockType> {
+    match config.model.quantize {
+        Quantize::None => None,
+        Quantize::Nf4 => Some(BlockType::Nf4),
+        Quantize::Int8 => Some(BlockType::Q8_0),
+    }
+}
+
 /// What the run will take. The adapter's values are not needed yet, only its shape.
 fn plan_memory(
     config: &Config,
@@ -287,6 +314,8 @@ fn plan_memory(
     prompts: &[SamplePrompt],
 ) -> Result<MemoryPlan, TrainError> {
     let adapter = planned_adapter(config, &base.spec)?;
+    let quantized = quantization(config);
+    let products = quantized.map_or(base.dtype(), DType::Block);
     let held_bytes = resident_memory_bytes().unwrap_or(0);
     let positions = longest_sequence(config, base, (train, validation), prompts);
     let longest_prompt = prompts.iter().map(|prompt| prompt.ids.len()).max().unwrap_or(0);
@@ -296,8 +325,8 @@ fn plan_memory(
         spec: &base.spec,
         adapter: &adapter,
         surroundings: Surroundings {
-            activation_bytes: backend.activation_dtype(base.dtype()).element_bytes().unwrap_or(size_of::<f32>()),
-            weights_bytes: base.size_bytes(),
+            activation_bytes: backend.activation_dtype(products).element_bytes().unwrap_or(size_of::<f32>()),
+            weights_bytes: quantized.and_then(|kind| base.quantized_bytes(kind)).unwrap_or_else(|| base.size_bytes()),
             program_bytes: held_bytes,
             threads: threads(config),
             keeps_best: config.evaluation.keep_best && !validation.is_empty(),
@@ -314,7 +343,7 @@ fn plan_memory(
             attune_config::Layout::Padded => Layout::Padded { pad_id: 0 },
         },
         budget: Budget::new(config.hardware.memory_budget, held_bytes),
-        packable: &packing::candidates(base, backend),
+        packable: &packing::candidates(base, backend, quantized),
     }))
 }
 

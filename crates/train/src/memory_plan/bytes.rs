@@ -23,6 +23,9 @@ const ADAPTER_BYTES_PER_PARAMETER: u64 = 4 * F32;
 /// Packed panels and attention tiles of one thread.
 const SCRATCH_BYTES_PER_THREAD: u64 = 2 << 20;
 
+/// A strip of a weight in blocks (`compute/src/cpu/stage.rs`): 32 rows of 288 values in `f32`.
+const DECODED_BYTES_PER_THREAD: u64 = 32 * 288 * F32;
+
 /// Ids, positions, dropout keys and targets of a token while its step runs.
 const BATCH_BYTES_PER_TOKEN: u64 = 40;
 
@@ -77,7 +80,7 @@ pub struct Sizes {
 pub struct Surroundings {
     /// Bytes of one activation.
     pub activation_bytes: usize,
-    /// Bytes of the base model's files.
+    /// Bytes of the base model's files; where its linears are quantised, with these in blocks.
     pub weights_bytes: u64,
     /// Bytes that the process holds before anything of the training is allocated.
     pub program_bytes: u64,
@@ -159,7 +162,8 @@ impl Sizes {
     pub fn peak(&self, trained: Width, evaluated: Width, recompute: usize) -> Peak {
         let activations_bytes = trained.tokens as u64 * self.stored(self.spec.layers, recompute);
         let widest = self.training_bytes(trained, recompute).max(self.evaluation_bytes(evaluated));
-        let scratch_bytes = self.threads as u64 * SCRATCH_BYTES_PER_THREAD + self.tables_bytes();
+        let scratch_bytes =
+            self.threads as u64 * (SCRATCH_BYTES_PER_THREAD + DECODED_BYTES_PER_THREAD) + self.tables_bytes();
         Peak {
             weights_bytes: self.weights_bytes,
             adapter_bytes: self.adapter_parameters * (ADAPTER_BYTES_PER_PARAMETER + self.best_adapter_bytes),

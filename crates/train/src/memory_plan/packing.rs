@@ -5,7 +5,7 @@
 //! backward. What is saved is proportional to the bytes and to how often they are read, so the weights that are read
 //! most often come first.
 
-use attune_compute::{Backend, Weight, WeightProduct};
+use attune_compute::{Backend, BlockType, DType, Weight, WeightProduct};
 use attune_config::PackWeights;
 use attune_model::{Adapter, BaseModel, Linear};
 
@@ -49,13 +49,18 @@ impl Candidate {
     }
 }
 
-/// All weights that the backend could keep packed, in both directions; none where it has no such form.
-pub fn candidates(base: &BaseModel, backend: &dyn Backend) -> Vec<Candidate> {
+/// All weights that the backend could keep packed, in both directions; none where it has no such form. The linears of the
+/// layers count as stored in the type that they are going to be quantised to, if they are.
+pub fn candidates(base: &BaseModel, backend: &dyn Backend, quantized: Option<BlockType>) -> Vec<Candidate> {
     let of_layers = (0..base.spec.layers).flat_map(|layer| Linear::ALL.map(|linear| Place::Layer(layer, linear)));
-    let dtype = base.dtype();
+    let in_layers = |weight: &Weight| quantized.map_or(weight.dtype(), DType::Block);
+    let dtype = quantized.map_or(base.dtype(), |kind| DType::Block(kind).of_products());
     // Products of weights of different types convert them on the way, so that panels of one type would not be read.
     let is_even = |place: &Place| match place {
-        Place::Layer(layer, _) => base.layers[*layer].linears.iter().all(|linear| linear.weight.dtype() == dtype),
+        Place::Layer(layer, _) => base.layers[*layer].linears.iter().all(|linear| {
+            // What is multiplied alike is packed alike.
+            in_layers(&linear.weight).of_products() == dtype
+        }),
         Place::Head => true,
     };
     let both = [WeightProduct::Forward, WeightProduct::Backward];
@@ -65,7 +70,8 @@ pub fn candidates(base: &BaseModel, backend: &dyn Backend) -> Vec<Candidate> {
         .filter_map(|candidate| {
             let weight = candidate.weight(base);
             let shape = (weight.rows(), weight.cols());
-            let bytes = backend.packed_weight_bytes(weight.dtype(), shape, candidate.product)?;
+            let stored = if candidate.place == Place::Head { weight.dtype() } else { in_layers(weight) };
+            let bytes = backend.packed_weight_bytes(stored, shape, candidate.product)?;
             Some(Candidate { bytes, ..candidate })
         })
         .collect()

@@ -1,0 +1,159 @@
+//! A base that is quantised when it is loaded: its values, its cache, and what is refused.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+#![allow(clippy::disallowed_methods, reason = "tests damage files on purpose")]
+
+mod common;
+
+use std::path::Path;
+
+use attune_compute::blocks::encode::encode_row;
+use attune_compute::{BlockType, DType};
+use attune_model::quantize::cache_file;
+use attune_model::{BaseModel, Linear, ModelError};
+
+/// A model whose rows are whole blocks of 64.
+fn write_base(dir: &Path) {
+    let mut config = common::config("llama");
+    config["hidden_size"] = 64.into();
+    config["intermediate_size"] = 128.into();
+    config["num_attention_heads"] = 4.into();
+    config["num_key_value_heads"] = 2.into();
+    config["head_dim"] = 16.into();
+    common::write_model(dir, &config, 3);
+}
+
+fn values(base: &BaseModel) -> Vec<Vec<f32>> {
+    let weights = base.layers.iter().flat_map(|layer| layer.linears.iter().map(|linear| &linear.weight));
+    weights
+        .map(|weight| {
+            let mut values = vec![0.0; weight.rows() * weight.cols()];
+            for (row, out) in values.chunks_exact_mut(weight.cols()).enumerate() {
+                weight.read_row(row, out);
+            }
+            values
+        })
+        .collect()
+}
+
+#[test]
+fn linears_are_encoded_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    write_base(dir.path());
+    let plain = BaseModel::load(dir.path()).unwrap();
+    let expected_bytes = plain.quantized_bytes(BlockType::Q8_0).unwrap();
+    for threads in [1, 3] {
+        let base = BaseModel::load(dir.path()).unwrap();
+        let (base, note) = base.quantized(BlockType::Q8_0, threads, None).unwrap();
+        assert!(note.unwrap().contains("FT_CACHE"));
+        assert_eq!(base.dtype(), DType::Bf16, "the type of products");
+        assert_eq!(base.embedding.bytes(), plain.embedding.bytes());
+        let mut saved = 0;
+        for (layer, (got, original)) in base.layers.iter().zip(&plain.layers).enumerate() {
+            assert_eq!(got.attention_norm, original.attention_norm);
+            for linear in Linear::ALL {
+                let (got, original) = (&got.linears[linear.index()].weight, &original.linears[linear.index()].weight);
+                assert_eq!(got.dtype(), DType::Block(BlockType::Q8_0), "{layer} {linear:?}");
+                let mut row = vec![0.0; original.cols()];
+                for r in 0..original.rows() {
+                    original.read_row(r, &mut row);
+                    let mut blocks = Vec::new();
+                    encode_row(BlockType::Q8_0, &row, &mut blocks).unwrap();
+                    assert_eq!(got.row_bytes(r), blocks, "{layer} {linear:?} row {r}");
+                }
+                saved += original.bytes().len() - got.bytes().len();
+            }
+        }
+        assert_eq!(plain.size_bytes() - expected_bytes, saved as u64);
+    }
+}
+
+#[test]
+fn the_cache_is_read_when_it_is_whole_and_made_again_when_not() {
+    let dir = tempfile::tempdir().unwrap();
+    write_base(dir.path());
+    let cache = dir.path().join("caches/some/nf4.safetensors");
+    let quantized = |cache: &Path| {
+        let base = BaseModel::load(dir.path()).unwrap();
+        base.quantized(BlockType::Nf4, 2, Some(cache)).unwrap()
+    };
+    let (first, note) = quantized(&cache);
+    assert_eq!(note, None);
+    let expected = values(&first);
+    let plain = values(&BaseModel::load(dir.path()).unwrap());
+    for (got, plain) in expected.iter().zip(&plain) {
+        let largest = plain.iter().fold(0.0f32, |a, b| a.max(b.abs()));
+        // The widest gap of the table is 0.304 of a block's largest value; half of that, and the scale's own rounding.
+        assert!(got.iter().zip(plain).all(|(a, b)| (a - b).abs() <= 0.2 * largest), "as near as four bits");
+    }
+    let written = std::fs::read(&cache).unwrap();
+    assert_eq!(values(&quantized(&cache).0), expected);
+
+    // A file that says something else is believed as long as its own hash agrees, so it was read and not made again.
+    let header = 8 + u64::from_le_bytes(*written.first_chunk().unwrap()) as usize;
+    let mut planted = written.clone();
+    planted[header] ^= 0x11;
+    let hash = |bytes: &[u8]| blake3::hash(bytes).to_hex().to_string();
+    let head = String::from_utf8(planted[..header].to_vec().split_off(8)).unwrap();
+    let head = head.replace(&hash(&written[header..]), &hash(&planted[header..]));
+    planted.splice(8..header, head.into_bytes());
+    std::fs::write(&cache, &planted).unwrap();
+    assert_ne!(values(&quantized(&cache).0), expected, "the cache was read");
+
+    // Damage of every kind is noticed, and the file replaced.
+    let mut flipped = written.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    let mut renamed = written.clone();
+    let place = renamed.windows(6).position(|window| window == b"q_proj").unwrap();
+    renamed[place] = b'Q';
+    let huge = [&u64::MAX.to_le_bytes()[..], &written[8..]].concat();
+    let cut = written[..written.len() - 1].to_vec();
+    let longer = [&written[..], b"x"].concat();
+    for damaged in [flipped, renamed, huge, cut, longer, Vec::new(), b"{}".to_vec()] {
+        std::fs::write(&cache, &damaged).unwrap();
+        assert_eq!(values(&quantized(&cache).0), expected);
+        assert_eq!(std::fs::read(&cache).unwrap(), written, "made again");
+    }
+}
+
+#[test]
+fn without_a_place_for_it_the_base_stays_in_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    write_base(dir.path());
+    // A file stands where the folder would be.
+    let cache = dir.path().join("config.json/x.safetensors");
+    let (base, note) = BaseModel::load(dir.path()).unwrap().quantized(BlockType::Nf4, 1, Some(&cache)).unwrap();
+    assert!(note.unwrap().contains("stays in memory"));
+    assert_eq!(base.layers[0].linears[0].weight.dtype(), DType::Block(BlockType::Nf4));
+}
+
+#[test]
+fn rows_that_are_no_blocks_are_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    common::write_model(dir.path(), &common::config("llama"), 1);
+    let base = BaseModel::load(dir.path()).unwrap();
+    assert_eq!(base.quantized_bytes(BlockType::Nf4), None);
+    let error = base.quantized(BlockType::Nf4, 1, None).unwrap_err();
+    assert!(matches!(&error, ModelError::Quantize { .. }), "{error}");
+    assert!(error.to_string().contains("'model.layers.0.self_attn.q_proj.weight' cannot be quantised"), "{error}");
+    assert!(error.hint().is_some());
+}
+
+#[test]
+fn a_quantised_base_is_not_quantised_again() {
+    let dir = tempfile::tempdir().unwrap();
+    write_base(dir.path());
+    let (base, _) = BaseModel::load(dir.path()).unwrap().quantized(BlockType::Q8_0, 1, None).unwrap();
+    let error = base.quantized(BlockType::Nf4, 1, None).unwrap_err();
+    assert!(error.to_string().contains("already"), "{error}");
+}
+
+#[test]
+fn the_name_of_a_cache_file_follows_base_and_type() {
+    let name = |kind, hashes: &[&str]| cache_file(kind, hashes.iter().copied());
+    let one = name(BlockType::Nf4, &["a", "b"]).unwrap();
+    assert_eq!(name(BlockType::Nf4, &["a", "b"]), Some(one.clone()));
+    for other in [name(BlockType::Q8_0, &["a", "b"]), name(BlockType::Nf4, &["ab"]), name(BlockType::Nf4, &["a", "c"])]
+    {
+        assert_ne!(other, Some(one.clone()));
+    }
+}
