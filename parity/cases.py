@@ -180,6 +180,23 @@ CASES = [
         noticed={"no rope scaling": {"rope_parameters": default_rope(10000.0)}},
         seed=119,
     ),
+    Case(
+        "qwen2-f32-dora",
+        "qwen2",
+        "float32",
+        _shape(36, 2, 3, 1, 50, 89, False, rope_parameters=default_rope(1000.0)),  # biases on q, k and v
+        _lora(ALL_LINEAR, use_dora=True, use_rslora=True, rank_pattern={"down_proj": 3}),
+        Training(schedule="linear", warmup_steps=2, weight_decay=0.05, learning_rate=1e-2),
+        seed=153,
+    ),
+    Case(
+        "llama-bf16-dora",
+        "llama",
+        "bfloat16",
+        _shape(32, 2, 4, 2, 54, 91, False, rope_parameters=default_rope(1000.0), rms_norm_eps=1e-5),
+        _lora(["q_proj", "o_proj", "up_proj", "down_proj"], use_dora=True),
+        seed=134,
+    ),
 ]
 
 # Length of each row, and which of its tokens are targets. Counts of targets differ as much as they can within a step,

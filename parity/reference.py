@@ -111,14 +111,20 @@ def load_base(model_dir: Path, dtype: torch.dtype, **config_overrides):
 
 
 def build_adapter(case: Case, model_dir: Path, adapter_dir: Path) -> None:
-    """Writes a PEFT folder with random A and B (both non-zero, so that both get gradients from the first step)."""
+    """Writes a PEFT folder with random A and B (both non-zero, so that both get gradients from the first step).
+
+    With DoRA the magnitudes are random as well: not the norms of the weight's rows.
+    """
     draw = random.Random(case.seed + 1000)
     config = LoraConfig(task_type="CAUSAL_LM", lora_dropout=0.0, bias="none", **case.adapter)
     model = get_peft_model(load_base(model_dir, torch.float32), config)
     with torch.no_grad():
         for name, tensor in trainable(model):
-            spread = 1.0 / tensor.shape[1] ** 0.5 if "lora_A" in name else 0.1
-            tensor.copy_(normal(draw, tensor.shape) * spread)
+            noise = normal(draw, tensor.shape)
+            if "magnitude" in name:
+                tensor.mul_(1.0 + 0.2 * noise)  # PEFT begins with the norms of the weight's rows
+            else:
+                tensor.copy_(noise * (1.0 / tensor.shape[1] ** 0.5 if "lora_A" in name else 0.1))
     model.save_pretrained(adapter_dir)
     (adapter_dir / "README.md").unlink(missing_ok=True)  # an empty model card
     path = adapter_dir / "adapter_config.json"
@@ -140,7 +146,9 @@ def load_adapted(model_dir: Path, adapter_dir: Path, dtype: torch.dtype):
 
 def trainable(model) -> list[tuple[str, torch.nn.Parameter]]:
     """The adapter's parameters by the names that PEFT gives them in adapter_model.safetensors."""
-    return [(n.replace(".default.", "."), p) for n, p in model.named_parameters() if p.requires_grad]
+    parameters = [(n.replace(".default.", "."), p) for n, p in model.named_parameters() if p.requires_grad]
+    # DoRA's magnitudes alone lose the last part of their name.
+    return [(n.removesuffix(".weight") if "magnitude" in n else n, p) for n, p in parameters]
 
 
 def row_logits(model, rows: list[Row]) -> list[torch.Tensor]:

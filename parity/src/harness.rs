@@ -128,9 +128,10 @@ pub fn loss_and_gradients(
     Ok((loss, gradients))
 }
 
-/// The names that PEFT gives the two matrices of a module.
-pub fn peft_names(module: &str) -> [String; 2] {
-    ["lora_A", "lora_B"].map(|matrix| format!("base_model.model.{module}.{matrix}.weight"))
+/// The names that PEFT gives the matrices of a module, DoRA's magnitudes last.
+pub fn peft_names(module: &str) -> [String; 3] {
+    ["lora_A.weight", "lora_B.weight", "lora_magnitude_vector"]
+        .map(|matrix| format!("base_model.model.{module}.{matrix}"))
 }
 
 /// Compares the matrices (or gradients) of every module with `<prefix><PEFT name>` of the golden file, and holds that
@@ -145,7 +146,7 @@ pub fn compare_by_name<'a>(
     comparison: &mut Comparison,
     golden: &Golden,
     prefix: &str,
-    modules: impl Iterator<Item = (&'a str, [&'a [f32]; 2])>,
+    modules: impl Iterator<Item = (&'a str, Vec<&'a [f32]>)>,
 ) -> Result<(), GoldenError> {
     let mut seen = 0;
     for (module, matrices) in modules {
@@ -160,15 +161,20 @@ pub fn compare_by_name<'a>(
 }
 
 /// An adapter's matrices by module.
-pub fn matrices(adapter: &Adapter) -> impl Iterator<Item = (&str, [&[f32]; 2])> {
-    adapter.modules.iter().map(|module| (module.name.as_str(), [module.a.as_slice(), module.b.as_slice()]))
+pub fn matrices(adapter: &Adapter) -> impl Iterator<Item = (&str, Vec<&[f32]>)> {
+    adapter.modules.iter().map(|module| {
+        let matrices = [module.a.as_slice(), module.b.as_slice()].into_iter().chain(module.magnitude.as_deref());
+        (module.name.as_str(), matrices.collect())
+    })
 }
 
 /// An adapter's gradients by module.
 pub fn gradient_matrices<'a>(
     adapter: &'a Adapter,
     gradients: &'a Gradients,
-) -> impl Iterator<Item = (&'a str, [&'a [f32]; 2])> {
-    let pairs = adapter.modules.iter().zip(&gradients.modules);
-    pairs.map(|(module, (da, db))| (module.name.as_str(), [da.as_slice(), db.as_slice()]))
+) -> impl Iterator<Item = (&'a str, Vec<&'a [f32]>)> {
+    let gradients = gradients.modules.iter().zip(&gradients.magnitudes);
+    adapter.modules.iter().zip(gradients).map(|(module, ((da, db), dm))| {
+        (module.name.as_str(), [da.as_slice(), db.as_slice()].into_iter().chain(dm.as_deref()).collect())
+    })
 }

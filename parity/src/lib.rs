@@ -5,6 +5,7 @@
 pub mod compare;
 pub mod golden;
 pub mod harness;
+pub mod peers;
 pub mod planted;
 pub mod tolerances;
 

@@ -3,7 +3,7 @@
 use attune_compute::reference::Reference;
 use attune_compute::{
     AdamWArgs, AttentionArgs, AttentionOutput, Backend, DType, HeadOutput, LinearArgs, LinearGradient, LinearOutput,
-    RopeTable, SidePathGradient, Tensor, Weight,
+    RopeTable, SidePath, SidePathGradient, Tensor, Weight,
 };
 
 /// What is wrong.
@@ -128,6 +128,24 @@ impl Backend for Planted {
             }
         }
         dx
+    }
+
+    fn row_norms(&self, weight: &Weight, side: Option<&SidePath>) -> Vec<f32> {
+        Reference.row_norms(weight, side)
+    }
+
+    fn scale_columns_forward(
+        &self,
+        v: &Tensor,
+        factor: &[f32],
+        bias: Option<&[f32]>,
+        residual: Option<&Tensor>,
+    ) -> Tensor {
+        Reference.scale_columns_forward(v, factor, bias, residual)
+    }
+
+    fn scale_columns_backward(&self, v: &Tensor, factor: &[f32], dy: &Tensor, dfactor: &mut [f32]) -> Tensor {
+        Reference.scale_columns_backward(v, factor, dy, dfactor)
     }
 
     fn attention_forward(&self, q: &Tensor, k: &Tensor, v: &Tensor, args: &AttentionArgs) -> AttentionOutput {

@@ -156,7 +156,7 @@ fn assert_peft_agrees(python: &Path, loaded: &Loaded, adapter: &Adapter, scratch
 fn peft_opens_what_we_write() {
     let Some(python) = python() else { return };
     let scratch = tempfile::tempdir().unwrap();
-    // Whole adapters; patterns; some targets; rsLoRA; some layers.
+    // Whole adapters; patterns; some targets; rsLoRA; some layers; DoRA.
     let names = [
         "llama-f32",
         "llama-bf16-sharded-tied",
@@ -164,6 +164,7 @@ fn peft_opens_what_we_write() {
         "qwen2-f32-tied",
         "qwen2-bf16-sharded",
         "qwen3-bf16-tied",
+        "qwen2-f32-dora",
     ];
     for loaded in names.map(named) {
         let mut adapter = loaded.adapter.clone();
@@ -187,6 +188,7 @@ fn peft_opens_adapters_that_we_made() {
         rank_pattern: BTreeMap::new(),
         alpha_pattern: BTreeMap::new(),
         use_rslora: false,
+        use_dora: false,
     };
     let attention = Targets::Some(vec![Linear::V, Linear::Q]);
     let specs = [

@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: Attune and its peer side by side. bench/README.md says what is measured and how to read it.
 
+mod clean;
 mod data;
 mod model;
 mod report;
@@ -31,7 +32,8 @@ const USAGE: &str = "\
 usage: cargo xtask bench make-model SHAPE DIR
        cargo xtask bench train [--shape NAME,...] [--work NAME,...] [--rounds N] [--steps N] [--threads N]
                                [--peers MODE,...] [--python PATH] [--no-peer] [--ft PATH] [--out DIR] [--quick]
-       cargo xtask bench data [--assets DIR] [--only NAME,...] [--rounds N] [--no-peer] [--out DIR]";
+       cargo xtask bench data [--assets DIR] [--only NAME,...] [--rounds N] [--no-peer] [--out DIR]
+       cargo xtask bench clean [--gigabytes N] [--keep]";
 
 /// Time for one measurement of the peak; there is one before each process of Attune.
 const PEAK_SECONDS: f64 = 0.5;
@@ -46,6 +48,7 @@ pub(crate) fn run(root: &Path, args: &[&str]) -> Result<bool> {
             Ok(true)
         }
         ["data", options @ ..] => data::run(root, options),
+        ["clean", options @ ..] => clean::run(root, options, &build(root)?),
         ["train", options @ ..] => Bench::new(root, &Options::parse(options)?)?.run(),
         _ => bail!(USAGE),
     }

@@ -6,6 +6,8 @@ use attune_compute::ComputeError;
 use attune_config::ConfigError;
 use attune_curate::CurateError;
 use attune_data::DataError;
+use attune_export::ExportError;
+use attune_formats::checkpoint::CheckpointError;
 use attune_formats::files::FileError;
 use attune_formats::tensors::TensorError;
 use attune_model::ModelError;
@@ -99,6 +101,22 @@ macro_rules! as_in_training {
 
 as_in_training!(ConfigError, DataError, TextError, ModelError, ComputeError, FileError, TensorError);
 
+impl From<ExportError> for Failure {
+    fn from(error: ExportError) -> Self {
+        let exit_code = match error {
+            ExportError::File(error) => return error.into(),
+            ExportError::Tensor(error) => return error.into(),
+            ExportError::Model(error) => return error.into(),
+            ExportError::Text(error) => return error.into(),
+            ExportError::Inert { .. } => REFUSED,
+            ExportError::Exists { .. } | ExportError::Prompts { .. } => USAGE,
+            _ => FAILED,
+        };
+        let hint = error.hint();
+        Self::from_error(error, hint, exit_code)
+    }
+}
+
 impl From<CurateError> for Failure {
     fn from(error: CurateError) -> Self {
         let exit_code = match &error {
@@ -107,6 +125,22 @@ impl From<CurateError> for Failure {
             CurateError::Exists { .. } | CurateError::Setting { .. } => USAGE,
             CurateError::Interrupted => INTERRUPTED,
             _ => FAILED,
+        };
+        let hint = error.hint();
+        Self::from_error(error, hint, exit_code)
+    }
+}
+
+impl From<CheckpointError> for Failure {
+    fn from(error: CheckpointError) -> Self {
+        let exit_code = match error {
+            CheckpointError::File(FileError::AlreadyExists { .. })
+            | CheckpointError::NotAFolder { .. }
+            | CheckpointError::Inside { .. }
+            | CheckpointError::Current { .. } => USAGE,
+            CheckpointError::File(error) => return error.into(),
+            CheckpointError::Refused { .. } => REFUSED,
+            CheckpointError::Manifest(_) | CheckpointError::InUse { .. } => FAILED,
         };
         let hint = error.hint();
         Self::from_error(error, hint, exit_code)

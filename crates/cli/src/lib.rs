@@ -37,7 +37,11 @@ enum Command {
     Train(commands::train::Args),
     Resume(commands::resume::Args),
     Generate(commands::generate::Args),
+    Fuse(commands::fuse::Args),
+    Export(commands::export::Args),
+    Import(commands::import::Args),
     Data(commands::data::Args),
+    Checkpoint(commands::checkpoint::Args),
     Bench(commands::bench::Args),
     Schema(commands::schema::Args),
 }
@@ -52,7 +56,11 @@ pub fn main() -> ExitCode {
         Command::Train(args) => commands::train::run(&args),
         Command::Resume(args) => commands::resume::run(&args),
         Command::Generate(args) => commands::generate::run(&args),
+        Command::Fuse(args) => commands::fuse::run(&args),
+        Command::Export(args) => commands::export::run(&args),
+        Command::Import(args) => commands::import::run(&args),
         Command::Data(args) => commands::data::run(&args),
+        Command::Checkpoint(args) => commands::checkpoint::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Schema(args) => commands::schema::run(&args),
     };

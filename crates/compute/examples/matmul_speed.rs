@@ -1,7 +1,7 @@
 //! Speed of the matrix products and of attention, per instruction set, against the multiply-add peak of this machine.
 //!
 //! `cargo run --release -p attune-compute --example matmul_speed [threads] [amx|avx512bf16|avx512|avx2|portable]
-//! [linears|kept-packed|side-paths|attention|others]`
+//! [linears|blocks|kept-packed|side-paths|attention|others]`
 //!
 //! Peaks and times are the best of several runs, so that a machine that does other things meanwhile matters little.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
@@ -12,7 +12,8 @@ use std::time::Instant;
 use attune_compute::cpu::peak::{Peak, matrix_peak, read_bandwidth};
 use attune_compute::cpu::{Cpu, Isa};
 use attune_compute::{
-    AttentionArgs, Backend, DType, LinearArgs, SidePath, SidePathGradient, Tensor, Weight, WeightProduct, rng,
+    AttentionArgs, Backend, BlockType, DType, LinearArgs, SidePath, SidePathGradient, Tensor, Weight, WeightProduct,
+    rng,
 };
 
 fn values(seed: u64, len: usize) -> Vec<f32> {
@@ -70,13 +71,36 @@ fn linears(cpu: &Cpu, measured: Option<Peak>) {
             let (x, dy) = (x.to_dtype(activations), dy.to_dtype(activations));
             let args = LinearArgs::frozen(&weight, None);
             let operations = 2.0 * (tokens * inputs * outputs) as f64;
-            let bytes = (inputs * outputs * dtype.size_bytes()) as f64;
+            let bytes = weight.bytes().len() as f64;
             let name = format!("{dtype:?} t {tokens} in {inputs} out {outputs}");
             let time = seconds(|| drop(black_box(cpu.linear_forward(&x, &args))));
             report(&format!("x W^T  {name}"), operations, bytes, peak, time);
             if tokens > 8 {
                 let time = seconds(|| drop(black_box(cpu.linear_backward(&x, None, &dy, &args, None, true))));
                 report(&format!("dy W   {name}"), operations, bytes, peak, time);
+            }
+        }
+    }
+}
+
+/// Weights in blocks beside the same in `bf16`, in turn; what the bits say does not matter here.
+fn blocks(cpu: &Cpu, peak: Option<f64>) {
+    let dtypes = [DType::Bf16].into_iter().chain(BlockType::ALL.map(DType::Block));
+    for (tokens, inputs, outputs) in [(1, 2048, 8192), (256, 2048, 2048), (2048, 2048, 2048)] {
+        for dtype in dtypes.clone() {
+            let bytes = vec![0x11; dtype.matrix_bytes(outputs, inputs).unwrap()];
+            let stored_bytes = bytes.len() as f64;
+            let range = 0..bytes.len();
+            let weight = Weight::new(dtype, outputs, inputs, std::sync::Arc::new(bytes), range);
+            let (x, dy) = (activation(cpu, 2, tokens, inputs), activation(cpu, 3, tokens, outputs));
+            let args = LinearArgs::frozen(&weight, None);
+            let operations = 2.0 * (tokens * inputs * outputs) as f64;
+            let name = format!("{dtype:?} t {tokens} in {inputs} out {outputs}");
+            let time = seconds(|| drop(black_box(cpu.linear_forward(&x, &args))));
+            report(&format!("x W^T  {name}"), operations, stored_bytes, peak, time);
+            if tokens > 8 {
+                let time = seconds(|| drop(black_box(cpu.linear_backward(&x, None, &dy, &args, None, true))));
+                report(&format!("dy W   {name}"), operations, stored_bytes, peak, time);
             }
         }
     }
@@ -192,7 +216,7 @@ fn others(cpu: &Cpu, peak: Option<f64>) {
 
     let (tokens, hidden) = (2048, 8192);
     let (gate, up) = (activation(cpu, 1, tokens, hidden), activation(cpu, 2, tokens, hidden));
-    let bytes = (tokens * hidden * gate.dtype().size_bytes()) as f64;
+    let bytes = (tokens * hidden * gate.dtype().row_bytes(1).unwrap_or(0)) as f64;
     let time = seconds(|| drop(black_box(cpu.swiglu_forward(&gate, &up))));
     report("swiglu fwd t 2048 f 8192", 0.0, 3.0 * bytes, None, time);
     let time = seconds(|| drop(black_box(cpu.swiglu_backward(&gate, &up, &gate))));
@@ -230,6 +254,9 @@ fn main() {
         }
         // All of the following is over bf16 weights.
         let peak = measured.map(|peak| peak.best_gflops());
+        if wants("blocks") {
+            blocks(&cpu, peak);
+        }
         if wants("kept-packed") {
             kept_packed(isa, threads, peak);
         }

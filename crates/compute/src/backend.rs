@@ -307,6 +307,24 @@ pub trait Backend: Send + Sync {
         self.linears_backward(x, vec![LinearGradient { args: *args, low_rank, dy, side: gradient }], want_dx)
     }
 
+    /// Norm of every row of `W + scale * B A`, of `W` alone without a side path (its dropout is not read).
+    /// `weight [out, in]`, result `[out]`.
+    fn row_norms(&self, weight: &Weight, side: Option<&SidePath>) -> Vec<f32>;
+
+    /// `y = v * factor + bias + residual`. `v, residual [t, out]`, `factor, bias [out]`; `y` is `f32` where there is a
+    /// residual.
+    fn scale_columns_forward(
+        &self,
+        v: &Tensor,
+        factor: &[f32],
+        bias: Option<&[f32]>,
+        residual: Option<&Tensor>,
+    ) -> Tensor;
+
+    /// Gradients of [`Backend::scale_columns_forward`]: returns `dv = dy * factor` and adds `sum_t dy v` to `dfactor`.
+    /// The residual's gradient is `dy` itself.
+    fn scale_columns_backward(&self, v: &Tensor, factor: &[f32], dy: &Tensor, dfactor: &mut [f32]) -> Tensor;
+
     /// Softmax attention inside each segment, causal. `q [t, h*d]`, `k, v [t, g*d]`.
     fn attention_forward(&self, q: &Tensor, k: &Tensor, v: &Tensor, args: &AttentionArgs) -> AttentionOutput;
 

@@ -79,12 +79,12 @@ impl Tensor {
     /// A matrix of `dtype` whose values are whatever the memory held: for outputs that are written as a whole.
     ///
     /// # Panics
-    /// If `dtype` is `F16`, which no activation has.
+    /// If `dtype` is `F16` or one of blocks, which no activation has.
     pub fn unset(dtype: DType, rows: usize, cols: usize) -> Self {
         let storage = match dtype {
             DType::F32 => Storage::F32(Buffer::unset(rows * cols)),
             DType::Bf16 => Storage::Bf16(Buffer::unset(rows * cols)),
-            DType::F16 => panic!("activations are f32 or bf16"),
+            DType::F16 | DType::Block(_) => panic!("activations are f32 or bf16, not {dtype:?}"),
         };
         Self { rows, cols, storage }
     }

@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use half::{bf16, f16};
 
+use crate::blocks::{BlockMatrix, BlockType};
+
 /// How the elements of a frozen weight are stored (little endian).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DType {
     /// IEEE single precision.
     F32,
@@ -15,14 +17,68 @@ pub enum DType {
     Bf16,
     /// IEEE half precision.
     F16,
+    /// Blocks of few bits.
+    Block(BlockType),
 }
 
-impl DType {
+/// The types whose elements can be addressed one by one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Element {
+    F32,
+    Bf16,
+    F16,
+}
+
+impl Element {
     /// Bytes of one element.
-    pub fn size_bytes(self) -> usize {
+    pub(crate) const fn size_bytes(self) -> usize {
         match self {
             Self::F32 => 4,
             Self::Bf16 | Self::F16 => 2,
+        }
+    }
+}
+
+impl DType {
+    /// Bytes of one element; `None` for blocks, whose values have no bytes of their own.
+    pub const fn element_bytes(self) -> Option<usize> {
+        match self.element() {
+            Some(element) => Some(element.size_bytes()),
+            None => None,
+        }
+    }
+
+    pub(crate) const fn element(self) -> Option<Element> {
+        match self {
+            Self::F32 => Some(Element::F32),
+            Self::Bf16 => Some(Element::Bf16),
+            Self::F16 => Some(Element::F16),
+            Self::Block(_) => None,
+        }
+    }
+
+    /// Bytes of a row; `None` when a row of so many columns cannot be stored like that, or the number does not fit.
+    pub fn row_bytes(self, cols: usize) -> Option<usize> {
+        match self {
+            Self::Block(block) => block.row_bytes(cols),
+            Self::F32 | Self::Bf16 | Self::F16 => cols.checked_mul(self.element_bytes()?),
+        }
+    }
+
+    /// Bytes of a matrix; `None` where there is no such matrix, or the number does not fit.
+    pub fn matrix_bytes(self, rows: usize, cols: usize) -> Option<usize> {
+        match self {
+            Self::Block(block) => block.matrix_bytes(rows, cols),
+            Self::F32 | Self::Bf16 | Self::F16 => self.row_bytes(cols)?.checked_mul(rows),
+        }
+    }
+
+    /// The type in which products over such weights are computed where a processor has products of `bf16`: blocks have
+    /// fewer bits than that and are decoded to it.
+    pub const fn of_products(self) -> Self {
+        match self {
+            Self::Block(_) => Self::Bf16,
+            plain => plain,
         }
     }
 }
@@ -36,6 +92,8 @@ pub struct Weight {
     cols: usize,
     memory: Arc<dyn AsRef<[u8]> + Send + Sync>,
     range: Range<usize>,
+    /// Rows of a head whose halves are stored as pairs.
+    interleaved: Option<usize>,
 }
 
 impl fmt::Debug for Weight {
@@ -48,7 +106,7 @@ impl Weight {
     /// A weight over `range` of `memory`.
     ///
     /// # Panics
-    /// If the range does not hold exactly `rows * cols` elements or lies outside of the memory.
+    /// If the range does not hold exactly [`DType::matrix_bytes`] or lies outside of the memory.
     pub fn new(
         dtype: DType,
         rows: usize,
@@ -56,10 +114,10 @@ impl Weight {
         memory: Arc<dyn AsRef<[u8]> + Send + Sync>,
         range: Range<usize>,
     ) -> Self {
-        let expected_bytes = rows * cols * dtype.size_bytes();
-        assert_eq!(range.len(), expected_bytes, "bytes of a {dtype:?} weight [{rows}, {cols}]");
+        let expected_bytes = dtype.matrix_bytes(rows, cols);
+        assert_eq!(Some(range.len()), expected_bytes, "bytes of a {dtype:?} weight [{rows}, {cols}]");
         assert!(range.end <= (*memory).as_ref().len(), "weight range {range:?} ends outside of its memory");
-        Self { dtype, rows, cols, memory, range }
+        Self { dtype, rows, cols, memory, range, interleaved: None }
     }
 
     /// A weight of its own, from `f32` values.
@@ -70,14 +128,50 @@ impl Weight {
     }
 
     /// A weight of its own in `dtype`, rounded to nearest even from `f32` values.
+    ///
+    /// # Panics
+    /// If `dtype` is one of blocks: those come from an encoder.
     pub fn from_f32_as(dtype: DType, rows: usize, cols: usize, values: &[f32]) -> Self {
         let bytes: Vec<u8> = match dtype {
             DType::F32 => return Self::from_f32(rows, cols, values),
             DType::Bf16 => values.iter().flat_map(|&value| bf16::from_f32(value).to_le_bytes()).collect(),
             DType::F16 => values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect(),
+            DType::Block(block) => panic!("{block} is not made by rounding"),
         };
         let range = 0..bytes.len();
         Self::new(dtype, rows, cols, Arc::new(bytes), range)
+    }
+
+    /// The weight whose rows are those of this one in another order, without a copy: in each head of `head_dim` rows,
+    /// row `i` of the first half is stored at `2 i` and row `i` of the second half at `2 i + 1`. GGUF files of the
+    /// architecture `llama` store the rows of q and k so; rotation there turns neighbours, here halves.
+    ///
+    /// # Panics
+    /// If the rows are not whole heads of an even number of rows, or the weight is interleaved already.
+    #[must_use]
+    pub fn with_interleaved_rows(self, head_dim: usize) -> Self {
+        assert!(self.interleaved.is_none(), "{self:?} is interleaved already");
+        assert!(
+            head_dim > 0 && head_dim.is_multiple_of(2) && self.rows.is_multiple_of(head_dim),
+            "heads of {head_dim} rows in {self:?}"
+        );
+        Self { interleaved: Some(head_dim), ..self }
+    }
+
+    /// Where a row is stored.
+    pub(crate) fn stored_row(&self, row: usize) -> usize {
+        match self.interleaved {
+            None => row,
+            Some(head_dim) => {
+                let (head, within, half) = (row / head_dim, row % head_dim, head_dim / 2);
+                head * head_dim + 2 * (within % half) + within / half
+            }
+        }
+    }
+
+    /// Rows of a head whose halves are stored as pairs, if they are ([`Weight::with_interleaved_rows`]).
+    pub fn interleaved(&self) -> Option<usize> {
+        self.interleaved
     }
 
     /// Storage type.
@@ -95,26 +189,32 @@ impl Weight {
         self.cols
     }
 
-    /// The stored bytes, row after row, little endian, possibly unaligned.
+    /// The stored bytes, row after row in their stored order, little endian, possibly unaligned.
     pub fn bytes(&self) -> &[u8] {
         &(*self.memory).as_ref()[self.range.clone()]
     }
 
-    /// The stored bytes of one row.
+    /// The stored bytes of one row; for NF4 without what its scales' codes mean, which stands behind the last row.
     pub fn row_bytes(&self, row: usize) -> &[u8] {
-        let row_len_bytes = self.cols * self.dtype.size_bytes();
-        &self.bytes()[row * row_len_bytes..(row + 1) * row_len_bytes]
+        assert!(row < self.rows, "row {row} of {self:?}");
+        let Some(row_bytes) = self.dtype.row_bytes(self.cols) else { unreachable!("the bytes were checked by `new`") };
+        &self.bytes()[self.stored_row(row) * row_bytes..][..row_bytes]
+    }
+
+    /// The stored blocks, in the stored order of the rows; `None` where the elements are no blocks.
+    pub(crate) fn blocks(&self) -> Option<BlockMatrix<'_>> {
+        match self.dtype {
+            DType::Block(kind) => Some(BlockMatrix::new(kind, self.bytes(), self.rows, self.cols)),
+            DType::F32 | DType::Bf16 | DType::F16 => None,
+        }
     }
 
     /// One element, widened.
     pub fn at(&self, row: usize, col: usize) -> f32 {
-        let size = self.dtype.size_bytes();
-        let bytes = &self.row_bytes(row)[col * size..(col + 1) * size];
-        match self.dtype {
-            DType::F32 => f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]),
-            DType::Bf16 => bf16::from_le_bytes([bytes[0], bytes[1]]).to_f32(),
-            DType::F16 => f16::from_le_bytes([bytes[0], bytes[1]]).to_f32(),
-        }
+        assert!(row < self.rows && col < self.cols, "element ({row}, {col}) of {self:?}");
+        let mut value = [0.0];
+        self.read_part(row, col, &mut value);
+        value[0]
     }
 
     /// One row, widened into `out`.
@@ -123,23 +223,64 @@ impl Weight {
     /// If `out.len() != cols`.
     pub fn read_row(&self, row: usize, out: &mut [f32]) {
         assert_eq!(out.len(), self.cols, "length of the buffer for a row of {self:?}");
+        self.read_part(row, 0, out);
+    }
+
+    /// The columns from `first_col` on of one row, widened into `out`.
+    ///
+    /// # Panics
+    /// If the row ends before `out` does.
+    pub fn read_part(&self, row: usize, first_col: usize, out: &mut [f32]) {
+        assert!(first_col + out.len() <= self.cols, "{} columns from {first_col} on of {self:?}", out.len());
         let bytes = self.row_bytes(row);
         match self.dtype {
             DType::F32 => {
-                for (value, b) in out.iter_mut().zip(bytes.chunks_exact(4)) {
+                for (value, b) in out.iter_mut().zip(bytes[4 * first_col..].chunks_exact(4)) {
                     *value = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
                 }
             }
             DType::Bf16 => {
-                for (value, b) in out.iter_mut().zip(bytes.chunks_exact(2)) {
+                for (value, b) in out.iter_mut().zip(bytes[2 * first_col..].chunks_exact(2)) {
                     *value = f32::from_bits(u32::from(u16::from_le_bytes([b[0], b[1]])) << 16);
                 }
             }
             DType::F16 => {
-                for (value, b) in out.iter_mut().zip(bytes.chunks_exact(2)) {
+                for (value, b) in out.iter_mut().zip(bytes[2 * first_col..].chunks_exact(2)) {
                     *value = f16::from_le_bytes([b[0], b[1]]).to_f32();
                 }
             }
+            DType::Block(kind) => {
+                let matrix = BlockMatrix::new(kind, self.bytes(), self.rows, self.cols);
+                matrix.decode(self.stored_row(row), first_col, out);
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interleaved_rows_are_read_in_the_order_of_halves() {
+        // Two heads of 4 rows; each stored row holds its own number. Pairs (0, 1) and (2, 3) are (first, second) halves.
+        let values: Vec<f32> = (0..8).map(|row| row as f32).collect();
+        let weight = Weight::from_f32(8, 1, &values).with_interleaved_rows(4);
+        let read: Vec<f32> = (0..8).map(|row| weight.at(row, 0)).collect();
+        assert_eq!(read, [0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "heads of 6 rows")]
+    fn rows_that_are_no_heads_are_refused() {
+        let _ = Weight::from_f32(8, 1, &[0.0; 8]).with_interleaved_rows(6);
+    }
+
+    #[test]
+    fn bytes_of_what_cannot_be_are_none() {
+        assert_eq!(DType::F32.matrix_bytes(usize::MAX, 2), None);
+        assert_eq!(DType::Block(BlockType::Q4K).row_bytes(255), None);
+        assert_eq!(DType::Block(BlockType::Nf4).matrix_bytes(usize::MAX / 2, 128), None);
+        assert_eq!(DType::Block(BlockType::Nf4).matrix_bytes(2, 64), Some(2 * 33 + 2 * 4));
     }
 }

@@ -4,7 +4,7 @@
 mod common;
 
 use attune_compute::{
-    AttentionArgs, DType, Dropout, LinearArgs, RopeTable, SidePath, SidePathGradient, Tensor, Weight,
+    AttentionArgs, BlockType, DType, Dropout, LinearArgs, RopeTable, SidePath, SidePathGradient, Tensor, Weight,
 };
 use common::*;
 
@@ -112,6 +112,26 @@ fn linear_with_side_path_and_dropout() {
             check(&format!("{name} dx"), x.data(), dx.data(), |values| loss(&tensor_like(&x, values), &a, &b));
             check(&format!("{name} da"), &a, &da, |values| loss(&x, values, &b));
             check(&format!("{name} db"), &b, &db, |values| loss(&x, &a, values));
+        }
+    }
+}
+
+/// The input's gradient goes through the decoded weight: on the reference, and on the paths against it (`tests/blocks.rs`
+/// has their products; those in `bf16` are too coarse for differences).
+#[test]
+fn linear_over_blocks() {
+    for kind in BlockType::ALL {
+        let weight = block_weight(kind, 3, 8, 2 * kind.block_len()).with_interleaved_rows(4);
+        let (x, dy) = (tensor(1, 4, weight.cols()), tensor(2, 4, 8));
+        let args = LinearArgs::frozen(&weight, None);
+        for backend in all_backends() {
+            if rounds_factors(&*backend, weight.dtype()) {
+                continue;
+            }
+            let dx = backend.linear_backward(&x, None, &dy, &args, None, true).unwrap();
+            check(&format!("{} {kind}", backend.name()), x.data(), dx.data(), |values| {
+                dot(backend.linear_forward(&tensor_like(&x, values), &args).y.data(), dy.data())
+            });
         }
     }
 }

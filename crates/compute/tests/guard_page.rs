@@ -11,7 +11,7 @@ use std::ffi::{c_int, c_long, c_void};
 use std::sync::Arc;
 
 use attune_compute::{
-    AdamWArgs, AttentionArgs, Backend, DType, LinearArgs, SidePath, SidePathGradient, Tensor, Weight,
+    AdamWArgs, AttentionArgs, Backend, BlockType, DType, LinearArgs, SidePath, SidePathGradient, Tensor, Weight,
 };
 use common::*;
 
@@ -142,6 +142,34 @@ fn linear() {
                     cpu.linear_backward(&x, Some(&h), &dy, &args, Some(gradient), true);
                     cpu.head_logprobs(&x, &weight, &vec![0; tokens], 0.1, true);
                     cpu.embedding_forward(&weight, &[0, outputs as u32 - 1]);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn linear_in_blocks() {
+    for side in [Side::Front, Side::Back] {
+        for kind in BlockType::ALL {
+            for (tokens, blocks, outputs) in [(1, 1, 1), (1, 2, 64), (3, 1, 33), (5, 3, 34), (20, 2, 96), (33, 5, 31)] {
+                let inputs = blocks * kind.block_len();
+                let bytes = block_bytes(kind, 3, outputs, inputs);
+                let range = 0..bytes.len();
+                let stored = Arc::new(Guarded::new(&bytes, side));
+                let weight = Weight::new(DType::Block(kind), outputs, inputs, stored, range);
+                let (x, dy) = (tensor(5, tokens, inputs), tensor(6, tokens, outputs));
+                let mut weights = vec![weight.clone()];
+                if outputs % 2 == 0 {
+                    weights.push(weight.with_interleaved_rows(2));
+                }
+                for weight in &weights {
+                    let args = LinearArgs::frozen(weight, None);
+                    for cpu in cpus(1) {
+                        cpu.linear_forward(&x, &args);
+                        cpu.linear_backward(&x, None, &dy, &args, None, true);
+                        cpu.embedding_forward(weight, &[0, outputs as u32 - 1]);
+                    }
                 }
             }
         }

@@ -22,6 +22,7 @@ mod check;
 mod curation;
 mod error;
 mod hardware;
+pub mod import;
 mod init;
 mod layers;
 mod nearest;

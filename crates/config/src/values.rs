@@ -22,6 +22,8 @@ choices! {
     AdapterMethod {
         /// low-rank adaptation
         Lora,
+        /// low-rank adaptation of the directions of a weight's rows, their norms trained apart; slower
+        Dora,
     }
 }
 

@@ -111,7 +111,7 @@ fn values_out_of_range() {
         ("adapter", "alpha", &["0", "-1", "null", "'32'"]),
         ("adapter", "dropout", &["1", "1.0", "-0.1", "half"]),
         ("adapter", "use_rslora", &["yes", "no", "on", "off", "1", "'true'", "null"]),
-        ("adapter", "method", &["dora", "LoRA", "null", "1"]),
+        ("adapter", "method", &["adora", "LoRA", "null", "1"]),
         ("adapter", "target_modules", &["[]", "[q_porj]", "q_proj", "all", "[q_proj, q_proj]", "[1]", "{}", "null"]),
         (
             "adapter",

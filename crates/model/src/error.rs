@@ -44,9 +44,33 @@ pub enum ModelError {
     /// The weight files themselves are broken.
     #[error(transparent)]
     Weights(#[from] attune_formats::tensors::TensorError),
+    /// The GGUF file itself is broken.
+    #[error(transparent)]
+    Gguf(#[from] attune_formats::gguf::GgufError),
     /// The adapter's files are broken.
     #[error(transparent)]
     Adapter(#[from] attune_formats::peft::PeftError),
+    /// The adapter's files, in the layout of mlx-lm, are broken.
+    #[error(transparent)]
+    MlxAdapter(#[from] attune_formats::mlx::MlxError),
+    /// The path holds no adapter of a known layout.
+    #[error("{}: {reason}", path.display())]
+    NoAdapter {
+        /// What was given.
+        path: PathBuf,
+        /// What it is, or lacks.
+        reason: String,
+    },
+    /// The adapter has what the layout that it is to be written in cannot say.
+    #[error("{layout} cannot hold this adapter: {reason}")]
+    NotRepresentable {
+        /// The layout's name.
+        layout: &'static str,
+        /// What it cannot say.
+        reason: String,
+        /// What to do.
+        hint: String,
+    },
     /// A file could not be written.
     #[error(transparent)]
     File(#[from] attune_formats::files::FileError),
@@ -139,13 +163,13 @@ impl ModelError {
     /// What the user can do.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Config { .. } => "model.path must be a folder in Hugging Face layout: config.json, *.safetensors, tokenizer.json".into(),
+            Self::Config { .. } => "model.path must be a folder in Hugging Face layout (config.json, *.safetensors, tokenizer.json) or a .gguf file".into(),
             Self::ConfigJson { .. } | Self::ConfigKey { .. } => "take config.json from the model's original download".into(),
             Self::Unsupported { hint, .. } => hint.clone(),
             Self::MissingTensor { .. } => "the download is incomplete or config.json belongs to another model; download the folder again".into(),
             Self::UnexpectedTensor { .. } => "config.json belongs to another model, or has a feature that Attune would leave out; check model_type and the bias keys".into(),
             Self::TensorShape { .. } => "config.json or adapter_config.json belongs to another model".into(),
-            Self::TensorType { .. } => "F32, F16 and BF16 weights are read; convert the model to bf16 first".into(),
+            Self::TensorType { .. } => "F32, F16 and BF16 weights are read, in GGUF files Q8_0, Q4_0, Q4_K, Q5_K and Q6_K, too; convert the model first".into(),
             Self::NonFinite { .. } => "the file is damaged or a broken training wrote it; download it again".into(),
             Self::NoModuleMatched { .. } => "set adapter.target_modules to all-linear or to some of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, and check adapter.layers".into(),
             Self::AdapterSpec { key, .. } => format!("change {key}"),
@@ -153,7 +177,11 @@ impl ModelError {
             Self::TokenId { .. } => "the tokenizer belongs to another model".into(),
             Self::EmptyPrompt => "give a prompt with at least one character".into(),
             Self::Weights(source) => return source.hint(),
+            Self::Gguf(source) => return source.hint(),
             Self::Adapter(source) => return source.hint(),
+            Self::MlxAdapter(source) => return source.hint(),
+            Self::NoAdapter { .. } => "give a folder with adapter_config.json and its safetensors file, as PEFT or mlx-lm write it".into(),
+            Self::NotRepresentable { hint, .. } => hint.clone(),
             Self::File(source) => return source.hint(),
         })
     }

@@ -4,10 +4,10 @@
 
 use attune_compute::{
     AttentionArgs, AttentionOutput, Backend, DType, Dropout, LinearArgs, LinearGradient, LinearOutput, RopeTable,
-    SidePath, Tensor, Values, rng,
+    SidePath, Tensor, Values, Weight, rng,
 };
 
-use crate::adapter::{Adapter, Gradients};
+use crate::adapter::{Adapter, AdapterModule, Gradients};
 use crate::spec::{DecoderSpec, Linear};
 use crate::weights::LayerWeights;
 
@@ -58,19 +58,29 @@ pub(crate) struct LayerSaved {
     up: Tensor,
     /// `[t, r]` per linear, where it has an adapter.
     low_rank: [Option<Tensor>; 7],
+    /// `[t, out]` per linear, where it has DoRA: what its factors are applied to.
+    unscaled: [Option<Tensor>; 7],
+}
+
+/// What a linear with its adapter gives.
+struct Adapted {
+    /// `[t, out]`.
+    y: Tensor,
+    /// `[t, r]`, where it has an adapter.
+    low_rank: Option<Tensor>,
+    /// `[t, out]`, where it has DoRA.
+    unscaled: Option<Tensor>,
 }
 
 impl LayerContext<'_> {
     fn side(&self, linear: Linear) -> Option<SidePath<'_>> {
-        let adapter = self.adapter?;
-        let module = &adapter.modules[adapter.position(self.layer, linear)?];
-        let rate = adapter.spec.dropout;
+        let rate = self.adapter?.spec.dropout;
         let dropout = self.dropout.filter(|_| rate > 0.0).map(|(step_key, row_keys)| Dropout {
             rate,
             key: rng::key(&[step_key, self.layer as u64, linear.index() as u64]),
             row_keys,
         });
-        Some(SidePath { a: &module.a, b: &module.b, rank: module.rank, scale: module.scale, dropout })
+        Some(SidePath { dropout, ..self.module(linear)?.side_path() })
     }
 
     /// Where the linear's adapter stands, if it has one.
@@ -78,14 +88,47 @@ impl LayerContext<'_> {
         self.adapter.and_then(|adapter| adapter.position(self.layer, linear))
     }
 
-    fn args(&self, linear: Linear) -> LinearArgs<'_> {
-        let frozen = &self.weights.linears[linear.index()];
-        LinearArgs { weight: &frozen.weight, bias: frozen.bias.as_deref(), side: self.side(linear), residual: None }
+    fn module(&self, linear: Linear) -> Option<&AdapterModule> {
+        Some(&self.adapter?.modules[self.position(linear)?])
     }
 
-    /// `residual + linear(input)`, in `f32`.
-    fn linear_onto(&self, which: Linear, input: &Tensor, residual: &Tensor) -> LinearOutput {
-        self.backend.linear_forward(input, &LinearArgs { residual: Some(residual), ..self.args(which) })
+    fn weight(&self, linear: Linear) -> &Weight {
+        &self.weights.linears[linear.index()].weight
+    }
+
+    fn bias(&self, linear: Linear) -> Option<&[f32]> {
+        self.weights.linears[linear.index()].bias.as_deref()
+    }
+
+    /// DoRA's factors of the linear's outputs, if it has them.
+    fn factors(&self, linear: Linear) -> Option<Vec<f32>> {
+        self.module(linear)?.factors(self.backend, self.weight(linear))
+    }
+
+    /// The linear up to where DoRA's factors apply: with them, bias and residual come afterwards.
+    fn args<'b>(&'b self, linear: Linear, residual: Option<&'b Tensor>) -> LinearArgs<'b> {
+        let (weight, side) = (self.weight(linear), self.side(linear));
+        match self.module(linear) {
+            Some(AdapterModule { magnitude: Some(_), .. }) => LinearArgs { weight, bias: None, side, residual: None },
+            _ => LinearArgs { weight, bias: self.bias(linear), side, residual },
+        }
+    }
+
+    /// Linears of one input, each plus the residual where there is one, and then in `f32`.
+    fn adapted<const N: usize>(&self, input: &Tensor, linears: [Linear; N], residual: Option<&Tensor>) -> [Adapted; N] {
+        let args = linears.map(|which| self.args(which, residual));
+        let outputs: [LinearOutput; N] = several(self.backend.linears_forward(input, &args));
+        let mut whiches = linears.into_iter();
+        outputs.map(|LinearOutput { y, low_rank }| {
+            let which = whiches.next().unwrap_or_else(|| unreachable!("as many outputs as linears"));
+            match self.factors(which) {
+                None => Adapted { y, low_rank, unscaled: None },
+                Some(factors) => {
+                    let scaled = self.backend.scale_columns_forward(&y, &factors, self.bias(which), residual);
+                    Adapted { y: scaled, low_rank, unscaled: Some(y) }
+                }
+            }
+        })
     }
 
     fn attention_args<'b>(&self, segments: &'b [usize]) -> AttentionArgs<'b> {
@@ -126,12 +169,11 @@ pub(crate) fn layer_forward(ctx: &LayerContext, x: Tensor, attend: Attend) -> (T
     let norm = |x: &Tensor, gain: &[f32]| backend.rms_norm_forward(x, gain, epsilon, ctx.activations);
 
     let n = norm(&x, &ctx.weights.attention_norm);
-    let [q, k, v] =
-        several(backend.linears_forward(&n, &[Linear::Q, Linear::K, Linear::V].map(|which| ctx.args(which))));
+    let [q, k, v] = ctx.adapted(&n, [Linear::Q, Linear::K, Linear::V], None);
     drop(n);
-    let (mut q, q_low) = (q.y, q.low_rank);
-    let (mut k, k_low) = (k.y, k.low_rank);
-    let (v, v_low) = (v.y, v.low_rank);
+    let Adapted { y: mut q, low_rank: q_low, unscaled: q_unscaled } = q;
+    let Adapted { y: mut k, low_rank: k_low, unscaled: k_unscaled } = k;
+    let Adapted { y: v, low_rank: v_low, unscaled: v_unscaled } = v;
     let mut qk_raw = None;
     if let Some((q_gain, k_gain)) = &ctx.weights.qk_norms {
         let (q_raw, q_normed) = ctx.head_norm_forward(q, q_gain);
@@ -152,18 +194,21 @@ pub(crate) fn layer_forward(ctx: &LayerContext, x: Tensor, attend: Attend) -> (T
             AttentionOutput { o, lse: Tensor::zeros(0, ctx.spec.heads) }
         }
     };
-    let LinearOutput { y: x2, low_rank: o_low } = ctx.linear_onto(Linear::O, &attention.o, &x);
+    let [o] = ctx.adapted(&attention.o, [Linear::O], Some(&x));
+    let Adapted { y: x2, low_rank: o_low, unscaled: o_unscaled } = o;
 
     let n2 = norm(&x2, &ctx.weights.mlp_norm);
-    let [gate, up] = several(backend.linears_forward(&n2, &[Linear::Gate, Linear::Up].map(|which| ctx.args(which))));
+    let [gate, up] = ctx.adapted(&n2, [Linear::Gate, Linear::Up], None);
     drop(n2);
-    let (gate, gate_low) = (gate.y, gate.low_rank);
-    let (up, up_low) = (up.y, up.low_rank);
+    let Adapted { y: gate, low_rank: gate_low, unscaled: gate_unscaled } = gate;
+    let Adapted { y: up, low_rank: up_low, unscaled: up_unscaled } = up;
     let h = backend.swiglu_forward(&gate, &up);
-    let LinearOutput { y, low_rank: down_low } = ctx.linear_onto(Linear::Down, &h, &x2);
+    let [down] = ctx.adapted(&h, [Linear::Down], Some(&x2));
+    let Adapted { y, low_rank: down_low, unscaled: down_unscaled } = down;
     // In the order of `Linear::ALL`.
     let low_rank = [q_low, k_low, v_low, o_low, gate_low, up_low, down_low];
-    (y, LayerSaved { x, qk_raw, q, k, v, attention, x2, gate, up, low_rank })
+    let unscaled = [q_unscaled, k_unscaled, v_unscaled, o_unscaled, gate_unscaled, up_unscaled, down_unscaled];
+    (y, LayerSaved { x, qk_raw, q, k, v, attention, x2, gate, up, low_rank, unscaled })
 }
 
 /// The outputs of linears that were run together.
@@ -196,13 +241,18 @@ pub(crate) fn layer_backward(
     want_dx: bool,
 ) -> Option<Tensor> {
     let (backend, epsilon) = (ctx.backend, ctx.spec.norm_epsilon);
-    let LayerSaved { x, qk_raw, mut q, mut k, v, attention, x2, gate, up, low_rank } = saved;
+    let LayerSaved { x, qk_raw, mut q, mut k, v, attention, x2, gate, up, low_rank, mut unscaled } = saved;
     let mut backward = |input: &Tensor, outputs: &[(Linear, &Tensor)], want_dx: bool| {
+        // Below DoRA's factors, where it has them.
+        let dvs: Vec<Option<Tensor>> = outputs
+            .iter()
+            .map(|&(which, dy)| unscaled_gradient(ctx, which, unscaled[which.index()].take()?, dy, gradients))
+            .collect();
         let whiches: Vec<Linear> = outputs.iter().map(|(which, _)| *which).collect();
         let sides = gradients.side_paths(&whiches.iter().map(|&which| ctx.position(which)).collect::<Vec<_>>());
-        let linears = outputs.iter().zip(sides).map(|(&(which, dy), side)| {
+        let linears = outputs.iter().zip(&dvs).zip(sides).map(|((&(which, dy), dv), side)| {
             let low_rank = low_rank[which.index()].as_ref();
-            LinearGradient { args: ctx.args(which), low_rank, dy, side }
+            LinearGradient { args: ctx.args(which, None), low_rank, dy: dv.as_ref().unwrap_or(dy), side }
         });
         backend.linears_backward(input, linears.collect(), want_dx)
     };
@@ -242,6 +292,33 @@ pub(crate) fn layer_backward(
     let mut dx = dx2;
     backend.rms_norm_backward(&x, &ctx.weights.attention_norm, epsilon, &dn, &mut dx);
     Some(dx)
+}
+
+/// With `y = m / n * v + bias`, and n constant: returns `dv = m / n * dy` and adds `sum_t dy v / n` to the gradient of m.
+///
+/// # Shapes
+/// `v, dy, dv [t, out]`.
+///
+/// # Source
+/// Liu et al.: "DoRA: Weight-Decomposed Low-Rank Adaptation", 2024, equation 11.
+fn unscaled_gradient(
+    ctx: &LayerContext,
+    which: Linear,
+    v: Tensor,
+    dy: &Tensor,
+    gradients: &mut Gradients,
+) -> Option<Tensor> {
+    let (position, factors) = (ctx.position(which)?, ctx.factors(which)?);
+    let inverse_norms = ctx.module(which)?.inverse_norms(ctx.backend, ctx.weight(which));
+    let Some(dm) = &mut gradients.magnitudes[position] else {
+        panic!("module {position} has magnitudes and its gradient has none")
+    };
+    let mut dfactor = vec![0.0; factors.len()];
+    let dv = ctx.backend.scale_columns_backward(&v, &factors, dy, &mut dfactor);
+    for ((dm, dfactor), inverse_norm) in dm.iter_mut().zip(dfactor).zip(inverse_norms) {
+        *dm += dfactor * inverse_norm;
+    }
+    Some(dv)
 }
 
 impl LayerSaved {

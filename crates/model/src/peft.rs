@@ -21,38 +21,21 @@ impl Adapter {
         let folder = peft::read(dir)?;
         let mut pairs: BTreeMap<(usize, Linear), LoraPair> = BTreeMap::new();
         for (name, pair) in folder.pairs()? {
-            let Some(place) = place_of(model, name) else {
-                return Err(ModelError::UnexpectedTensor {
-                    dir: dir.to_path_buf(),
-                    name: tensor_name(name, Matrix::A),
-                    count: 1,
-                });
-            };
-            pairs.insert(place, pair);
+            pairs.insert(place_in(model, dir, name, &tensor_name(name, Matrix::A))?, pair);
         }
         let names: Vec<String> = pairs.keys().map(|(layer, linear)| linear.module_name(*layer)).collect();
-        let layers: BTreeSet<usize> = pairs.keys().map(|(layer, _)| *layer).collect();
-        let linears: BTreeSet<Linear> = pairs.keys().map(|(_, linear)| *linear).collect();
-        if pairs.len() != layers.len() * linears.len() {
-            return Err(ModelError::AdapterSpec {
-                key: "target_modules".into(),
-                reason: format!("{}: layers with different target modules are not supported", dir.display()),
-            });
-        }
+        let (targets, layers) = targets_and_layers(model, dir, pairs.keys().copied())?;
         let config = &folder.config;
         let spec = AdapterSpec {
             rank: config.r,
             alpha: config.lora_alpha,
             dropout: config.lora_dropout,
-            targets: Targets::Some(linears.into_iter().collect()),
-            layers: if layers.len() == model.layers {
-                LayerChoice::All
-            } else {
-                LayerChoice::Only(layers.into_iter().collect())
-            },
+            targets,
+            layers,
             rank_pattern: config.rank_pattern.clone(),
             alpha_pattern: config.alpha_pattern.clone(),
             use_rslora: config.use_rslora,
+            use_dora: config.use_dora,
         };
         let mut adapter = Self::shaped(model, &spec.without_idle_patterns(&names))?;
         for module in &mut adapter.modules {
@@ -68,15 +51,18 @@ impl Adapter {
     /// # Errors
     /// When the files cannot be written.
     pub fn write_peft(&self, dir: &DirWriter, base_model: &str) -> Result<(), ModelError> {
-        let named: Vec<(String, [usize; 2], &[f32])> = self
+        let named: Vec<(String, Vec<usize>, &[f32])> = self
             .modules
             .iter()
             .flat_map(|module| {
                 let (inputs, outputs) = (module.a.len() / module.rank, module.b.len() / module.rank);
+                let named = |matrix, shape, values| (tensor_name(&module.name, matrix), shape, values);
                 [
-                    (tensor_name(&module.name, Matrix::A), [module.rank, inputs], module.a.as_slice()),
-                    (tensor_name(&module.name, Matrix::B), [outputs, module.rank], module.b.as_slice()),
+                    named(Matrix::A, vec![module.rank, inputs], module.a.as_slice()),
+                    named(Matrix::B, vec![outputs, module.rank], module.b.as_slice()),
                 ]
+                .into_iter()
+                .chain(module.magnitude.as_deref().map(|m| named(Matrix::Magnitude, vec![outputs], m)))
             })
             .collect();
         let views: Vec<TensorView> = named.iter().map(|(name, shape, data)| TensorView { name, shape, data }).collect();
@@ -111,6 +97,7 @@ impl Adapter {
         config.rank_pattern = self.spec.rank_pattern.clone();
         config.alpha_pattern = self.spec.alpha_pattern.clone();
         config.use_rslora = self.spec.use_rslora;
+        config.use_dora = self.spec.use_dora;
         config
     }
 }
@@ -119,9 +106,9 @@ impl AdapterModule {
     /// Takes over the matrices of a file.
     fn take(&mut self, model: &DecoderSpec, dir: &Path, pair: &LoraPair) -> Result<(), ModelError> {
         let (outputs, inputs) = model.linear_shape(self.linear);
-        for (tensor, matrix, expected) in
-            [(pair.a, Matrix::A, vec![self.rank, inputs]), (pair.b, Matrix::B, vec![outputs, self.rank])]
-        {
+        let matrices = [(pair.a, Matrix::A, vec![self.rank, inputs]), (pair.b, Matrix::B, vec![outputs, self.rank])];
+        let magnitude = pair.magnitude.map(|magnitude| (magnitude, Matrix::Magnitude, vec![outputs]));
+        for (tensor, matrix, expected) in matrices.into_iter().chain(magnitude) {
             let name = tensor_name(&self.name, matrix);
             if tensor.shape != expected {
                 let (dir, got) = (dir.to_path_buf(), tensor.shape.clone());
@@ -134,6 +121,7 @@ impl AdapterModule {
         assert_eq!((self.rank, self.scale), (pair.rank, pair.scale), "rank and scale of {}", self.name);
         self.a.clone_from(&pair.a.data);
         self.b.clone_from(&pair.b.data);
+        self.magnitude = pair.magnitude.map(|magnitude| magnitude.data.clone());
         Ok(())
     }
 }
@@ -153,6 +141,40 @@ impl AdapterSpec {
 fn is_used<V>(key: &str, value: V, names: &[String]) -> bool {
     let alone = BTreeMap::from([(key.to_string(), value)]);
     names.iter().any(|name| matches!(peft::pattern_value(&alone, name), Ok(Some(_))))
+}
+
+/// Layer and linear of a module of the adapter in `dir`; `tensor` is the name to complain about.
+pub(crate) fn place_in(
+    model: &DecoderSpec,
+    dir: &Path,
+    module: &str,
+    tensor: &str,
+) -> Result<(usize, Linear), ModelError> {
+    place_of(model, module).ok_or_else(|| ModelError::UnexpectedTensor {
+        dir: dir.to_path_buf(),
+        name: tensor.to_string(),
+        count: 1,
+    })
+}
+
+/// Which linears of which layers these places are.
+pub(crate) fn targets_and_layers(
+    model: &DecoderSpec,
+    dir: &Path,
+    places: impl ExactSizeIterator<Item = (usize, Linear)> + Clone,
+) -> Result<(Targets, LayerChoice), ModelError> {
+    let count = places.len();
+    let layers: BTreeSet<usize> = places.clone().map(|(layer, _)| layer).collect();
+    let linears: BTreeSet<Linear> = places.map(|(_, linear)| linear).collect();
+    if count != layers.len() * linears.len() {
+        return Err(ModelError::AdapterSpec {
+            key: "target_modules".into(),
+            reason: format!("{}: layers with different target modules are not supported", dir.display()),
+        });
+    }
+    let layers =
+        if layers.len() == model.layers { LayerChoice::All } else { LayerChoice::Only(layers.into_iter().collect()) };
+    Ok((Targets::Some(linears.into_iter().collect()), layers))
 }
 
 /// Layer and linear of a module name.

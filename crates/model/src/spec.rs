@@ -16,6 +16,11 @@ pub enum RopeScaling {
         /// The divisor.
         factor: f64,
     },
+    /// Each frequency divided by a number of its own, `[d / 2]`: what GGUF files say in place of a formula.
+    Divided {
+        /// The divisors.
+        divisors: Vec<f32>,
+    },
     /// Llama 3.1's: low frequencies divided, high ones kept, a smooth part between.
     Llama3 {
         /// Divisor of low frequencies.
@@ -135,12 +140,15 @@ impl fmt::Display for Linear {
 }
 
 impl DecoderSpec {
-    /// Reads `config.json` of a model folder.
+    /// Reads `config.json` of a model folder, or the keys of a GGUF file.
     ///
     /// # Errors
     /// When the file is missing or broken, the architecture is unknown, or it has a feature that would be left out.
-    pub fn read(model_dir: &Path) -> Result<Self, ModelError> {
-        families::read_spec(&model_dir.join("config.json"))
+    pub fn read(model: &Path) -> Result<Self, ModelError> {
+        if crate::gguf::is_gguf(model) {
+            return crate::gguf::read_spec(model);
+        }
+        families::read_spec(&model.join("config.json"))
     }
 
     /// `(outputs, inputs)` of a linear.
@@ -195,6 +203,9 @@ impl DecoderSpec {
         match self.rope_scaling {
             RopeScaling::None => plain.collect(),
             RopeScaling::Linear { factor } => plain.map(|frequency| frequency / factor as f32).collect(),
+            RopeScaling::Divided { ref divisors } => {
+                plain.zip(divisors).map(|(plain, divisor)| plain / divisor).collect()
+            }
             RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_positions } => plain
                 .map(|frequency| {
                     let wavelength = 2.0 * std::f32::consts::PI / frequency;

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use attune_compute::{DType, Weight, rng};
+use attune_formats::gguf::{GgufFile, names};
 use attune_formats::tensors::{self, MappedTensor, Scan, WeightFolder};
 
 use crate::error::ModelError;
+use crate::gguf::is_gguf;
 use crate::spec::{DecoderSpec, Linear};
 
 const EMBEDDING: &str = "model.embed_tokens.weight";
@@ -51,19 +53,33 @@ pub struct BaseModel {
     pub final_norm: Vec<f32>,
     /// Output projection `[v, c]`; the embedding itself when tied.
     pub head: Weight,
-    dir: PathBuf,
-    /// `None`: the weights are made up.
-    folder: Option<WeightFolder>,
+    pub(crate) path: PathBuf,
+    pub(crate) storage: Storage,
+}
+
+/// Where the weights are mapped.
+#[derive(Debug)]
+pub(crate) enum Storage {
+    /// Nowhere: they are made up.
+    MadeUp,
+    /// A folder in Hugging Face layout.
+    Folder(WeightFolder),
+    /// A GGUF file.
+    File(GgufFile),
 }
 
 impl BaseModel {
-    /// Maps a folder in Hugging Face layout and checks every tensor's presence, shape and type against `config.json`.
-    /// Nothing is read but headers and norms.
+    /// Maps a folder in Hugging Face layout, or a GGUF file, and checks every tensor's presence, shape and type against
+    /// `config.json` or the file's keys. Nothing is read but headers and norms.
     ///
     /// # Errors
     /// When a file is missing or damaged, the architecture is not supported, a tensor is missing, has another shape or
     /// type, or does not belong to the architecture.
-    pub fn load(dir: &Path) -> Result<Self, ModelError> {
+    pub fn load(path: &Path) -> Result<Self, ModelError> {
+        if is_gguf(path) {
+            return crate::gguf::load(path);
+        }
+        let dir = path;
         let spec = DecoderSpec::read(dir)?;
         let mut reader = Reader { dir, folder: WeightFolder::open(dir)?, used: BTreeSet::new() };
         // Some tied checkpoints store the shared matrix under the head's name alone; Transformers opens them too.
@@ -81,27 +97,31 @@ impl BaseModel {
             reader.matrix(HEAD, spec.vocabulary, spec.hidden)?
         };
         reader.refuse_unexpected()?;
-        let folder = Some(reader.folder);
-        Ok(Self { spec, embedding, layers, final_norm, head, dir: dir.to_path_buf(), folder })
+        let storage = Storage::Folder(reader.folder);
+        Ok(Self { spec, embedding, layers, final_norm, head, path: dir.to_path_buf(), storage })
     }
 
     /// A model of that spec with small made-up weights, to measure how fast a machine is. All layers share the bytes of
     /// one, and the head those of the embedding.
+    ///
+    /// # Panics
+    /// If `dtype` is one of blocks.
     pub fn made_up(spec: &DecoderSpec, dtype: DType) -> Self {
+        let Some(element_bytes) = dtype.element_bytes() else { panic!("made-up weights in {dtype:?}") };
         let shapes: Vec<(usize, usize)> = Linear::ALL.iter().map(|&linear| spec.linear_shape(linear)).collect();
         let of_layer: usize = shapes.iter().map(|(rows, cols)| rows * cols).sum();
         let values = of_layer + spec.vocabulary * spec.hidden;
         let pattern: Vec<f32> =
             (0..MADE_UP_PATTERN as u64).map(|i| 0.04 * rng::uniform_f32(rng::mix(i)) - 0.02).collect();
         let pattern = Weight::from_f32_as(dtype, 1, pattern.len(), &pattern);
-        let mut bytes = Vec::with_capacity(values * dtype.size_bytes() + pattern.bytes().len());
-        while bytes.len() < values * dtype.size_bytes() {
+        let mut bytes = Vec::with_capacity(values * element_bytes + pattern.bytes().len());
+        while bytes.len() < values * element_bytes {
             bytes.extend_from_slice(pattern.bytes());
         }
         let memory: Arc<dyn AsRef<[u8]> + Send + Sync> = Arc::new(bytes);
         let mut start = 0;
         let mut take = |(rows, cols): (usize, usize)| {
-            let end = start + rows * cols * dtype.size_bytes();
+            let end = start + rows * cols * element_bytes;
             Weight::new(dtype, rows, cols, Arc::clone(&memory), std::mem::replace(&mut start, end)..end)
         };
         let weights: Vec<Weight> = shapes.iter().map(|&shape| take(shape)).collect();
@@ -121,8 +141,8 @@ impl BaseModel {
             embedding,
             layers: (0..spec.layers).map(layer).collect(),
             final_norm: vec![1.0; spec.hidden],
-            dir: PathBuf::new(),
-            folder: None,
+            path: PathBuf::new(),
+            storage: Storage::MadeUp,
         }
     }
 
@@ -132,9 +152,9 @@ impl BaseModel {
         if self.linear_weights().all(|weight| weight.dtype() == first) { first } else { DType::F32 }
     }
 
-    /// The folder the model came from.
-    pub fn dir(&self) -> &Path {
-        &self.dir
+    /// The folder or file the model came from.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The frozen matrices of all layers.
@@ -145,8 +165,11 @@ impl BaseModel {
     /// Reads every weight once, on so many threads: the hashes of the weight files, and whether all values are finite.
     /// [`BaseModel::check_finite`] names the one that is not.
     pub fn scan(&self, threads: usize) -> Scan {
-        let nothing = || Scan { files: Vec::new(), all_finite: true, bytes: 0 };
-        self.folder.as_ref().map_or_else(nothing, |folder| folder.scan(threads))
+        match &self.storage {
+            Storage::MadeUp => Scan { files: Vec::new(), all_finite: true, bytes: 0 },
+            Storage::Folder(folder) => folder.scan(threads),
+            Storage::File(file) => file.scan(threads),
+        }
     }
 
     /// Reads every weight and looks for NaNs and infinities.
@@ -154,24 +177,51 @@ impl BaseModel {
     /// # Errors
     /// [`ModelError::NonFinite`] with the first bad element of the first bad tensor, by name.
     pub fn check_finite(&self) -> Result<(), ModelError> {
-        for tensor in self.folder.iter().flat_map(WeightFolder::tensors) {
-            if let Some(dtype) = storage_type(tensor)
-                && let Some(index) = first_non_finite(dtype, tensor.bytes())
-            {
-                return Err(ModelError::NonFinite { dir: self.dir.clone(), name: tensor.name.clone(), index });
+        let bad = |name: &str, index| ModelError::NonFinite { dir: self.path.clone(), name: name.to_string(), index };
+        match &self.storage {
+            Storage::MadeUp => {}
+            Storage::Folder(folder) => {
+                for tensor in folder.tensors() {
+                    if let Some(dtype) = storage_type(tensor)
+                        && let Some(index) = first_non_finite(dtype, tensor.bytes())
+                    {
+                        return Err(bad(&tensor.name, index));
+                    }
+                }
+            }
+            Storage::File(file) => {
+                if let Some((name, index)) = file.first_non_finite() {
+                    return Err(bad(name, index));
+                }
             }
         }
         Ok(())
     }
 
-    /// Bytes of the weight files.
-    pub fn size_bytes(&self) -> u64 {
-        self.folder.as_ref().map_or(0, WeightFolder::size_bytes)
+    /// How a tensor, by its name in Hugging Face layout, is stored in the base's files; `None` when there is none.
+    pub fn stored_dtype(&self, name: &str) -> Option<DType> {
+        match &self.storage {
+            Storage::MadeUp => None,
+            Storage::Folder(folder) => storage_type(folder.find(name)?),
+            Storage::File(file) => crate::gguf::storage_type(file.tensor(&names::to_gguf(name)?)?.kind),
+        }
     }
 
-    /// `config.json`, which decides what the model computes beside the weights.
-    pub fn config_file(&self) -> PathBuf {
-        self.dir.join("config.json")
+    /// Bytes of the weight files.
+    pub fn size_bytes(&self) -> u64 {
+        match &self.storage {
+            Storage::MadeUp => 0,
+            Storage::Folder(folder) => folder.size_bytes(),
+            Storage::File(file) => file.size_bytes(),
+        }
+    }
+
+    /// `config.json`, which decides what the model computes beside the weights; `None` where the weight file says it.
+    pub fn config_file(&self) -> Option<PathBuf> {
+        match &self.storage {
+            Storage::Folder(_) => Some(self.path.join("config.json")),
+            Storage::MadeUp | Storage::File(_) => None,
+        }
     }
 }
 
@@ -283,6 +333,7 @@ fn first_non_finite(dtype: DType, bytes: &[u8]) -> Option<usize> {
             .position(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) & 0x7f80_0000 == 0x7f80_0000),
         DType::Bf16 => half(0x7f80),
         DType::F16 => half(0x7c00),
+        DType::Block(_) => None,
     }
 }
 

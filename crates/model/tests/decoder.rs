@@ -7,6 +7,7 @@ mod common;
 use std::collections::BTreeMap;
 
 use attune_compute::{reference::Reference, rng};
+use attune_formats::tensors::{TensorView, write_tensors};
 use attune_model::{
     Adapter, AdapterSpec, BaseModel, Decoder, ForwardOptions, Gradients, LayerChoice, Linear, PackedBatch, SavePolicy,
     Target, Targets,
@@ -25,6 +26,7 @@ fn adapter_spec() -> AdapterSpec {
         rank_pattern: BTreeMap::new(),
         alpha_pattern: BTreeMap::new(),
         use_rslora: false,
+        use_dora: false,
     }
 }
 
@@ -36,6 +38,7 @@ fn warm_adapter(base: &BaseModel, spec: &AdapterSpec) -> Adapter {
             *b = 0.3 * (rng::uniform_f32(rng::key(&[number as u64, i as u64])) - 0.5);
         }
     }
+    adapter.set_magnitudes(base, &Reference);
     adapter
 }
 
@@ -83,7 +86,7 @@ fn gradients(
 fn numeric_gradient(
     decoder: &Decoder,
     adapter: &mut Adapter,
-    (module, is_b, at): (usize, bool, usize),
+    (module, part, at): (usize, usize, usize),
     step: f32,
     batch: &PackedBatch,
     options: &ForwardOptions,
@@ -92,7 +95,13 @@ fn numeric_gradient(
         let mut side = |delta: f32| {
             let change = |adapter: &mut Adapter, value: Option<f32>| {
                 let module = &mut adapter.modules[module];
-                let slot = if is_b { &mut module.b[at] } else { &mut module.a[at] };
+                // Not through `parameters_mut`: the norms that DoRA remembers must stay, they count as constant.
+                let slot = match (part, &mut module.magnitude) {
+                    (0, _) => &mut module.a[at],
+                    (1, _) => &mut module.b[at],
+                    (_, Some(magnitude)) => &mut magnitude[at],
+                    (_, None) => panic!("a module without magnitudes"),
+                };
                 let before = *slot;
                 *slot = value.unwrap_or(before + delta);
                 before
@@ -109,37 +118,122 @@ fn numeric_gradient(
 
 #[test]
 fn every_adapter_gradient_agrees_with_finite_differences() {
-    for family in FAMILIES {
+    for (family, use_dora) in FAMILIES.into_iter().flat_map(|family| [(family, false), (family, true)]) {
         let dir = tempfile::tempdir().unwrap();
         common::write_model(dir.path(), &common::config(family), 1);
         let base = BaseModel::load(dir.path()).unwrap();
         let decoder = Decoder::new(&Reference, &base, 16).unwrap();
-        let mut spec = adapter_spec();
-        spec.dropout = 0.25;
+        let spec = AdapterSpec { dropout: 0.25, use_dora, ..adapter_spec() };
         let batch = two_examples();
         let options = ForwardOptions { dropout_key: Some(77), ..TRAINING };
         let mut adapter = warm_adapter(&base, &spec);
         let analytic = gradients(&decoder, &adapter, &batch, &options, 0.1);
 
         for module in 0..adapter.modules.len() {
-            for (is_b, samples) in [(false, 2), (true, 2)] {
-                let length = if is_b { adapter.modules[module].b.len() } else { adapter.modules[module].a.len() };
-                for sample in 0..samples {
-                    let at = rng::below(rng::key(&[module as u64, u64::from(is_b), sample]), length as u64) as usize;
-                    let step = 2e-2f32;
-                    let numeric = numeric_gradient(&decoder, &mut adapter, (module, is_b, at), step, &batch, &options);
-                    let (da, db) = &analytic.modules[module];
-                    let got = f64::from(if is_b { db[at] } else { da[at] });
-                    let name = &adapter.modules[module].name;
+            for (part, name) in ["A", "B", "magnitude"].into_iter().enumerate().take(if use_dora { 3 } else { 2 }) {
+                let (da, db) = &analytic.modules[module];
+                let gradient = [Some(da), Some(db), analytic.magnitudes[module].as_ref()][part].unwrap();
+                for sample in 0..2 {
+                    let key = rng::key(&[module as u64, part as u64, sample]);
+                    let at = rng::below(key, gradient.len() as u64) as usize;
+                    let numeric = numeric_gradient(&decoder, &mut adapter, (module, part, at), 2e-2, &batch, &options);
+                    let got = f64::from(gradient[at]);
                     assert!(
                         (got - numeric).abs() < 2e-4 + 2e-2 * numeric.abs(),
-                        "{family} {name} {} [{at}]: {got} by backward, {numeric} by differences",
-                        if is_b { "B" } else { "A" },
+                        "{family} DoRA {use_dora} {} {name} [{at}]: {got} by backward, {numeric} by differences",
+                        adapter.modules[module].name,
                     );
                 }
             }
         }
     }
+}
+
+/// Every linear becomes `m / ||W + s B A|| (W + s B A)`, by plain loops over the files' values.
+fn fused_by_hand(spec: &attune_model::DecoderSpec, adapter: &Adapter, tensors: &mut [(String, Vec<usize>, Vec<f32>)]) {
+    for module in &adapter.modules {
+        let name = format!("{}.weight", module.name);
+        let (_, _, weight) = tensors.iter_mut().find(|(found, ..)| *found == name).unwrap();
+        let (outputs, inputs) = spec.linear_shape(module.linear);
+        let magnitude = module.magnitude.as_ref().unwrap();
+        for o in 0..outputs {
+            let sum = |i: usize| {
+                let terms = (0..module.rank).map(|r| module.b[o * module.rank + r] * module.a[r * inputs + i]);
+                weight[o * inputs + i] + module.scale * terms.sum::<f32>()
+            };
+            let row: Vec<f32> = (0..inputs).map(sum).collect();
+            let norm = row.iter().map(|value| value * value).sum::<f32>().sqrt();
+            for (to, value) in weight[o * inputs..(o + 1) * inputs].iter_mut().zip(row) {
+                *to = magnitude[o] / norm * value;
+            }
+        }
+    }
+}
+
+#[test]
+fn dora_is_the_model_whose_rows_have_the_magnitudes_as_norms() {
+    for family in FAMILIES {
+        let dir = tempfile::tempdir().unwrap();
+        let spec = common::write_model(dir.path(), &common::config(family), 8);
+        let base = BaseModel::load(dir.path()).unwrap();
+        let mut adapter = warm_adapter(&base, &AdapterSpec { use_dora: true, use_rslora: true, ..adapter_spec() });
+        for (number, module) in adapter.modules.iter_mut().enumerate() {
+            for (i, m) in module.magnitude.as_mut().unwrap().iter_mut().enumerate() {
+                *m *= 0.5 + rng::uniform_f32(rng::key(&[number as u64, i as u64, 1]));
+            }
+        }
+        let mut tensors = common::random_tensors(&spec, 8);
+        fused_by_hand(&spec, &adapter, &mut tensors);
+        let fused_dir = dir.path().join("fused");
+        std::fs::create_dir(&fused_dir).unwrap();
+        std::fs::copy(dir.path().join("config.json"), fused_dir.join("config.json")).unwrap();
+        let views: Vec<TensorView> =
+            tensors.iter().map(|(name, shape, data)| TensorView { name, shape, data }).collect();
+        write_tensors(&fused_dir.join("model.safetensors"), &views, &BTreeMap::new()).unwrap();
+        let fused = BaseModel::load(&fused_dir).unwrap();
+
+        let ids = [3, 7, 1, 30, 12, 8, 9, 2];
+        let expected = Decoder::new(&Reference, &fused, 16).unwrap().logits(&ids, None).unwrap();
+        let decoder = Decoder::new(&Reference, &base, 16).unwrap();
+        let got = decoder.logits(&ids, Some(&adapter)).unwrap();
+        let without = decoder.logits(&ids, None).unwrap();
+        let distance = |other: &[f32]| got.data().iter().zip(other).map(|(a, b)| (a - b).abs()).fold(0.0f32, f32::max);
+        assert!(distance(expected.data()) < 2e-5, "{family}: {}", distance(expected.data()));
+        assert!(distance(without.data()) > 0.1, "{family}: the adapter does something");
+    }
+}
+
+#[test]
+fn a_fresh_dora_adapter_changes_nothing_but_rounding_and_must_have_its_magnitudes() {
+    let dir = tempfile::tempdir().unwrap();
+    common::write_model(dir.path(), &common::config("qwen2"), 9);
+    let base = BaseModel::load(dir.path()).unwrap();
+    let decoder = Decoder::new(&Reference, &base, 16).unwrap();
+    let mut adapter = Adapter::init(&base.spec, &AdapterSpec { use_dora: true, ..adapter_spec() }, 5).unwrap();
+    assert!(decoder.logits(&[1, 2, 3], Some(&adapter)).unwrap().data().iter().all(|logit| logit.is_nan()));
+    adapter.set_magnitudes(&base, &Reference);
+    let (got, expected) =
+        (decoder.logits(&[1, 2, 3], Some(&adapter)).unwrap(), decoder.logits(&[1, 2, 3], None).unwrap());
+    for (got, expected) in got.data().iter().zip(expected.data()) {
+        assert!((got - expected).abs() < 1e-5, "{got} for {expected}");
+    }
+}
+
+#[test]
+fn changed_parameters_get_new_norms() {
+    let dir = tempfile::tempdir().unwrap();
+    common::write_model(dir.path(), &common::config("llama"), 10);
+    let base = BaseModel::load(dir.path()).unwrap();
+    let decoder = Decoder::new(&Reference, &base, 16).unwrap();
+    let mut adapter = warm_adapter(&base, &AdapterSpec { use_dora: true, ..adapter_spec() });
+    let before = decoder.logits(&[1, 2, 3], Some(&adapter)).unwrap();
+    for module in &mut adapter.modules {
+        module.parameters_mut().b.iter_mut().for_each(|b| *b *= 5.0);
+    }
+    let after = decoder.logits(&[1, 2, 3], Some(&adapter)).unwrap();
+    // A copy remembers nothing, so it is what the adapter must agree with.
+    assert_eq!(after, decoder.logits(&[1, 2, 3], Some(&adapter.clone())).unwrap());
+    assert_ne!(after, before);
 }
 
 #[test]
@@ -187,12 +281,17 @@ fn the_cache_gives_the_same_log_probabilities_as_the_packed_pass() {
 
 #[test]
 fn recomputing_gives_the_same_bits() {
+    for use_dora in [false, true] {
+        recomputing(use_dora);
+    }
+}
+
+fn recomputing(use_dora: bool) {
     let dir = tempfile::tempdir().unwrap();
     common::write_model(dir.path(), &common::config("qwen3"), 4);
     let base = BaseModel::load(dir.path()).unwrap();
     let decoder = Decoder::new(&Reference, &base, 16).unwrap();
-    let mut spec = adapter_spec();
-    spec.dropout = 0.5;
+    let spec = AdapterSpec { dropout: 0.5, use_dora, ..adapter_spec() };
     let adapter = warm_adapter(&base, &spec);
     let options = |save| ForwardOptions { save, dropout_key: Some(9) };
     let batch = two_examples();

@@ -16,6 +16,9 @@ pub enum TextError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A GGUF file is broken.
+    #[error(transparent)]
+    Gguf(#[from] attune_formats::gguf::GgufError),
     /// A file is larger than any real one of its kind.
     #[error("{path} has {bytes} bytes; at most {limit} are read", path = path.display())]
     TooLarge {
@@ -54,7 +57,7 @@ pub enum TextError {
         /// What it is.
         got: &'static str,
     },
-    /// The model folder has no `tokenizer.json`.
+    /// The model folder has no tokenizer.
     #[error("no tokenizer.json in {dir}", dir = dir.display())]
     NoTokenizer {
         /// The folder.
@@ -67,6 +70,38 @@ pub enum TextError {
         path: PathBuf,
         /// What the tokenizer library said.
         reason: String,
+    },
+    /// A vocabulary of another format breaks one of its rules.
+    #[error("the vocabulary in {path} is damaged: {rule}", path = path.display())]
+    BadVocabulary {
+        /// The file.
+        path: PathBuf,
+        /// Which rule, and where it is broken.
+        rule: String,
+    },
+    /// A vocabulary of a kind that this program has no tokenizer for.
+    #[error("{path}: the {what} {name:?} is not supported (known: {known})", path = path.display())]
+    UnknownVocabulary {
+        /// The file.
+        path: PathBuf,
+        /// What is unknown, as in `pre-tokenizer`.
+        what: &'static str,
+        /// Its name in the file.
+        name: String,
+        /// The names that are supported.
+        known: String,
+    },
+    /// The tokenizer has a part that the target format cannot express.
+    #[error("the tokenizer's {part} has no counterpart in {format}: {found} (known: {known})")]
+    NoCounterpart {
+        /// The format that was to be written.
+        format: &'static str,
+        /// The part, as in `pre-tokenizer`.
+        part: &'static str,
+        /// What the tokenizer has.
+        found: String,
+        /// What could be written.
+        known: String,
     },
     /// A token that the configuration names is not in the vocabulary.
     #[error("{path}: `{key}` is {token:?}, which the tokenizer does not know", path = path.display())]
@@ -222,14 +257,21 @@ impl TextError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Read { .. } => "check the path and its permissions",
+            Self::Gguf(_) => "the file is damaged or no whole language model: fetch it again and compare its checksum",
             Self::TooLarge { .. } => "this is not the file it should be; download the model again",
             Self::NotUtf8 { .. } | Self::Json { .. } | Self::WrongType { .. } | Self::BadTokenizer { .. } => {
                 "the file is damaged or of an unknown form; download the model again"
             }
             Self::NoTokenizer { .. } => {
-                "only tokenizer.json is read (not tokenizer.model, vocab.json or tiktoken files): convert with \
-                 `AutoTokenizer.from_pretrained(dir).save_pretrained(dir)`, or set model.tokenizer to a folder that has one"
+                "a model folder has tokenizer.json, tokenizer.model, tekken.json or a *.tiktoken file: download it again, \
+                 or set model.tokenizer to a folder that has one"
             }
+            Self::BadVocabulary { .. } => {
+                "the file is damaged or was written by a broken converter; download it again, or set model.tokenizer \
+                 to a folder with the model's tokenizer.json"
+            }
+            Self::UnknownVocabulary { .. } => "set model.tokenizer to a folder with the model's tokenizer.json",
+            Self::NoCounterpart { .. } => "export to a Hugging Face folder instead, which keeps the tokenizer as it is",
             Self::UnknownToken { .. } => "tokenizer.json and tokenizer_config.json are not of the same model",
             Self::NoChatTemplate { .. } => {
                 "set model.chat_template to `chatml` (if the tokenizer has <|im_start|> and <|im_end|>), to `plain` \

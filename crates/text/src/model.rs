@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use attune_formats::gguf::GgufFile;
 use chrono::NaiveDate;
 use minijinja::Value;
 use serde_json::{Map, Value as Json};
@@ -15,6 +16,7 @@ use crate::marks;
 use crate::stream::DecodeStream;
 use crate::template::{ChatTemplate, MAX_TEMPLATE_BYTES, RenderError, Rendered, to_template_value};
 use crate::tokens::{Tokenized, Tokens};
+use crate::vocabulary;
 
 /// Special tokens that chat templates see as variables.
 const TOKEN_VARIABLES: [&str; 7] =
@@ -66,13 +68,35 @@ impl Default for LoadOptions {
 pub struct TextModel {
     dir: PathBuf,
     pub(crate) tokens: Tokens,
-    template: Option<ChatTemplate>,
+    /// tokenizer_config.json, or what stands for it.
+    pub(crate) config: JsonFile,
+    /// special_tokens_map.json, or what stands for it.
+    pub(crate) special_map: JsonFile,
+    pub(crate) template: Option<ChatTemplate>,
     variables: Vec<(String, Value)>,
     pub(crate) probe: Probe,
     /// The token with which the template ends an assistant turn.
     end_of_turn: Option<u32>,
     stop_ids: Vec<u32>,
     identity: String,
+}
+
+/// What a [`TextModel`] is made of, as it was read or converted.
+pub(crate) struct Source {
+    /// The folder or file, for messages.
+    pub(crate) dir: PathBuf,
+    /// Where the tokenizer comes from, for messages.
+    pub(crate) path: PathBuf,
+    /// Content of a `tokenizer.json`.
+    pub(crate) tokenizer: Vec<u8>,
+    /// Content of a `tokenizer_config.json`.
+    pub(crate) config: JsonFile,
+    /// Content of a `special_tokens_map.json`.
+    pub(crate) special_map: JsonFile,
+    /// Ids that end a text beside the tokenizer's own.
+    pub(crate) stop_ids: Vec<u32>,
+    /// Content of `chat_template.jinja` in `dir`.
+    pub(crate) beside: Option<String>,
 }
 
 /// A template together with the variables that do not change from chat to chat.
@@ -137,29 +161,50 @@ impl ChatRenderer<'_> {
 }
 
 impl TextModel {
-    /// Reads tokenizer, special tokens and chat template from a model folder in Hugging Face layout.
+    /// Reads tokenizer, special tokens and chat template from a model folder in Hugging Face layout, or from a GGUF file.
     ///
     /// # Errors
     /// [`TextError`]: missing or damaged files, tokens that the vocabulary lacks, a template that does not parse.
-    pub fn load(model_dir: &Path, options: &LoadOptions) -> Result<Self, TextError> {
+    pub fn load(model: &Path, options: &LoadOptions) -> Result<Self, TextError> {
+        let model_dir = model;
+        if options.tokenizer.is_none()
+            && model.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf"))
+            && !model.is_dir()
+        {
+            let vocabulary = crate::gguf::read_vocabulary(&GgufFile::open(model)?)?;
+            return Self::from_gguf_vocabulary(&vocabulary, model, options);
+        }
         let tokenizer_dir = match &options.tokenizer {
             Some(path) if path.is_dir() => path.clone(),
             Some(path) => path.parent().map(Path::to_owned).unwrap_or_default(),
             None => model_dir.to_owned(),
         };
-        let config = JsonFile::read(&tokenizer_dir, "tokenizer_config.json")?;
+        let mut config = JsonFile::read(&tokenizer_dir, "tokenizer_config.json")?;
         let special_map = JsonFile::read(&tokenizer_dir, "special_tokens_map.json")?;
-        let tokens = Tokens::load(&tokenizer_dir, &config, &special_map)?;
-        let template = find_template(&tokenizer_dir, options, &config, &tokens)?;
-        let variables = template_variables(options, &config, &special_map)?;
-        let mut stop_ids: Vec<u32> = tokens.eos().map(|eos| eos.id).into_iter().collect();
+        let (path, tokenizer) = vocabulary::find(&tokenizer_dir, &mut config)?;
+        let mut stop_ids = Vec::new();
         for name in ["generation_config.json", "config.json"] {
             stop_ids.extend(JsonFile::read(model_dir, name)?.ids("eos_token_id")?);
         }
+        let beside = files::read_text(&tokenizer_dir.join("chat_template.jinja"), MAX_TEMPLATE_BYTES as u64)?;
+        let source = Source { dir: tokenizer_dir, path, tokenizer, config, special_map, stop_ids, beside };
+        Self::assemble(source, options)
+    }
+
+    /// Puts together what was read, wherever it came from.
+    pub(crate) fn assemble(source: Source, options: &LoadOptions) -> Result<Self, TextError> {
+        let Source { dir, path, tokenizer, config, special_map, stop_ids: named_stops, beside } = source;
+        let tokens = Tokens::new(&path, &tokenizer, &config, &special_map)?;
+        let template = find_template(&dir, beside, options, &config, &tokens)?;
+        let variables = template_variables(options, &config, &special_map)?;
+        let mut stop_ids: Vec<u32> = tokens.eos().map(|eos| eos.id).into_iter().collect();
+        stop_ids.extend(named_stops);
         let identity = identity(&tokens, template.as_ref(), &variables, options);
         let mut model = Self {
-            dir: tokenizer_dir,
+            dir,
             tokens,
+            config,
+            special_map,
             template,
             variables,
             probe: Probe::default(),
@@ -197,6 +242,16 @@ impl TextModel {
         self.tokens.vocab_size()
     }
 
+    /// Where the tokenizer's files are.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The text of the chat template.
+    pub fn chat_template(&self) -> Option<&str> {
+        self.template.as_ref().map(ChatTemplate::text)
+    }
+
     /// Whether chats can be rendered.
     pub fn has_chat_template(&self) -> bool {
         self.template.is_some()
@@ -227,6 +282,16 @@ impl TextModel {
     /// date and its variables.
     pub fn identity(&self) -> String {
         self.identity.clone()
+    }
+
+    /// blake3 (hex) of the tokenizer's file.
+    pub fn tokenizer_hash(&self) -> String {
+        self.tokens.hash().to_hex().to_string()
+    }
+
+    /// blake3 (hex) of the chat template's text.
+    pub fn template_hash(&self) -> Option<String> {
+        self.template.as_ref().map(|template| blake3::hash(template.text().as_bytes()).to_hex().to_string())
     }
 
     /// Renders a chat as text.
@@ -336,6 +401,7 @@ impl TextModel {
 /// `chat_template` of tokenizer_config.json (a text, or a list of named ones, of which `default` is taken).
 fn find_template(
     dir: &Path,
+    beside: Option<String>,
     options: &LoadOptions,
     config: &JsonFile,
     tokens: &Tokens,
@@ -352,9 +418,8 @@ fn find_template(
             None => Err(TextError::UnknownTemplate { name: name.clone() }),
         };
     }
-    let beside = dir.join("chat_template.jinja");
-    if let Some(text) = files::read_text(&beside, limit)? {
-        return compile(text, &beside.display().to_string());
+    if let Some(text) = beside {
+        return compile(text, &dir.join("chat_template.jinja").display().to_string());
     }
     let origin = config.path.display().to_string();
     match config.content.get("chat_template") {

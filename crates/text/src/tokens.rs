@@ -7,7 +7,8 @@ use serde_json::Value as Json;
 use tokenizers::{DecoderWrapper, PreTokenizerWrapper, Tokenizer};
 
 use crate::error::TextError;
-use crate::files::{self, JsonFile};
+use crate::files::JsonFile;
+use crate::guard;
 
 /// A text as tokens.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,13 +48,9 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
-    /// Reads `tokenizer.json` in `dir`.
-    pub(crate) fn load(dir: &Path, config: &JsonFile, special_map: &JsonFile) -> Result<Self, TextError> {
-        let path = dir.join("tokenizer.json");
-        let Some(bytes) = files::read_bytes(&path, files::MAX_TOKENIZER_BYTES)? else {
-            return Err(TextError::NoTokenizer { dir: dir.to_owned() });
-        };
-        let tokenizer = build(&path, &bytes)?;
+    /// Builds the tokenizer from the content of a `tokenizer.json`; `path` is for messages.
+    pub(crate) fn new(path: &Path, bytes: &[u8], config: &JsonFile, special_map: &JsonFile) -> Result<Self, TextError> {
+        let tokenizer = build(path, bytes)?;
         let named = |key: &'static str| -> Result<Option<NamedToken>, TextError> {
             for file in [config, special_map] {
                 if let Some(text) = file.token(key)? {
@@ -86,7 +83,7 @@ impl Tokens {
         }
         let vocab_size = tokenizer.get_vocab(true).values().max().map_or(0, |id| *id as usize + 1);
         let byte_level = uses_byte_level(&tokenizer);
-        let hash = blake3::hash(&bytes);
+        let hash = blake3::hash(bytes);
         Ok(Self { tokenizer, prefix, bos, eos, special, markers, marker_starts, vocab_size, byte_level, hash })
     }
 
@@ -98,6 +95,21 @@ impl Tokens {
     /// The token that ends a text.
     pub(crate) fn eos(&self) -> Option<&NamedToken> {
         self.eos.as_ref()
+    }
+
+    /// The tokenizer itself.
+    pub(crate) fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// Tokens that encoding a text puts in front of it.
+    pub(crate) fn prefix(&self) -> &[u32] {
+        &self.prefix
+    }
+
+    /// Whether the vocabulary writes bytes as characters (GPT-2), not as `<0x0A>` (sentencepiece).
+    pub(crate) fn is_byte_level(&self) -> bool {
+        self.byte_level
     }
 
     /// Highest id plus one.
@@ -191,6 +203,7 @@ fn build(path: &Path, bytes: &[u8]) -> Result<Tokenizer, TextError> {
         tokenizer.with_truncation(None).map_err(|error| bad(error.to_string()))?;
         Ok(tokenizer)
     };
+    guard::check(bytes).map_err(bad)?;
     let tokenizer = open(bytes)?;
     let hidden = hidden_special_tokens(&tokenizer);
     if hidden.is_empty() {
@@ -275,6 +288,16 @@ fn byte_of_char(c: char) -> Vec<u8> {
     }
 }
 
+/// The character that stands for a byte in byte-level vocabularies: the other way round of [`byte_of_char`].
+pub(crate) fn char_of_byte(byte: u8) -> char {
+    let is_moved = |byte: u8| !matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
+    if !is_moved(byte) {
+        return char::from(byte);
+    }
+    let index = (0..byte).filter(|other| is_moved(*other)).count() as u32;
+    char::from_u32(0x100 + index).unwrap_or(char::REPLACEMENT_CHARACTER)
+}
+
 fn display_bytes(bytes: &[u8]) -> String {
     let mut out = String::new();
     for chunk in bytes.utf8_chunks() {
@@ -302,6 +325,7 @@ mod tests {
             }
         }
         assert_eq!(seen.len(), 256);
+        assert!((0..=255).all(|byte| byte_of_char(char_of_byte(byte)) == [byte]));
         assert_eq!(byte_of_char('Ġ'), b" ");
         assert_eq!(byte_of_char('Ċ'), b"\n");
     }

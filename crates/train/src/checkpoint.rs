@@ -5,32 +5,33 @@
 //!   adapter_model.safetensors  adapter_config.json   the adapter; PEFT loads the folder as it is
 //!   state.safetensors                                AdamW's moments
 //!   state.json                                       the cursor: see RunState
-//!   manifest.json                                    sizes and hashes of the others; written last
+//!   manifest.json                                    what the run is made of, sizes and hashes; written last
 //! ```
-//! A folder without a manifest, or whose files differ from it, is not a checkpoint. Random numbers are pure functions
+//! `docs/checkpoint-spec.md` is the specification; a folder that breaks one of its rules is not a checkpoint. Random numbers are pure functions
 //! of (seed, step), so no generator state is stored.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use attune_formats::checkpoint::{MAGNITUDE_MOMENTS, MOMENT_FILE, MOMENTS, Report, STATE_FILE, verify_checkpoint};
 use attune_formats::files::{self, DirWriter};
-use attune_formats::manifest::Manifest;
+use attune_formats::manifest::{FORMAT_VERSION, Kind, MadeFrom, Manifest};
 use attune_formats::tensors::{self, TensorView};
-use attune_model::{Adapter, DecoderSpec};
+use attune_model::{Adapter, AdapterModule, DecoderSpec};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::error::TrainError;
 use crate::evaluate::Progress;
 use crate::optimizer::{AdamW, AdamWSettings, ModuleMoments};
 use crate::run_dir::MetricsLine;
 
-const STATE_VERSION: u32 = 1;
-
 /// Where a run stands: all that is neither the adapter nor a moment, and changes from step to step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunState {
-    /// Version of this form.
-    pub version: u32,
+    /// Version of this form: that of the specification. Version 0 had another key, and else the same ones.
+    #[serde(default)]
+    pub format_version: u32,
     /// Steps done, skipped ones included: the cursor of the batch plan and of the schedule.
     pub step: u64,
     /// Epochs that lie behind: for people.
@@ -57,13 +58,16 @@ pub struct RunState {
     pub stopped_early: bool,
     /// The line of the last step when it is not in `metrics.jsonl` yet, because the evaluation after it was interrupted.
     pub unreported: Option<MetricsLine>,
+    /// Keys of later writers, kept as they are.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
 }
 
 impl RunState {
     /// Before the first step.
     pub fn new(seed: u64) -> Self {
         Self {
-            version: STATE_VERSION,
+            format_version: FORMAT_VERSION,
             step: 0,
             epoch: 0.0,
             seed,
@@ -77,6 +81,7 @@ impl RunState {
             evaluated_step: None,
             stopped_early: false,
             unreported: None,
+            extra: Map::new(),
         }
     }
 
@@ -91,6 +96,7 @@ impl RunState {
 pub struct Checkpoints {
     dir: PathBuf,
     keep: usize,
+    made_from: MadeFrom,
 }
 
 /// A checkpoint whose files are those that were written.
@@ -116,9 +122,9 @@ pub struct Damaged {
 }
 
 impl Checkpoints {
-    /// Those of the folder `dir`, of which the newest `keep` stay.
-    pub fn new(dir: PathBuf, keep: usize) -> Self {
-        Self { dir, keep: keep.max(1) }
+    /// Those of the folder `dir`, of which the newest `keep` stay. They belong to what is `made_from`.
+    pub fn new(dir: PathBuf, keep: usize, made_from: MadeFrom) -> Self {
+        Self { dir, keep: keep.max(1), made_from }
     }
 
     /// Folder of the checkpoint after `step` steps.
@@ -148,8 +154,8 @@ impl Checkpoints {
         let writer = DirWriter::create(&path)?;
         adapter.write_peft(&writer, base_name)?;
         write_moments(&writer, adapter, optimizer)?;
-        writer.write("state.json", &to_json(state, &path)?)?;
-        Manifest::seal(&writer)?;
+        writer.write(STATE_FILE, &to_json(state, &path)?)?;
+        Manifest::seal(&writer, Kind::Checkpoint, self.made_from.clone())?;
         writer.replace()?;
         self.delete_old(state)?;
         Ok(path)
@@ -203,7 +209,7 @@ impl Checkpoints {
         let steps = self.steps()?;
         for &step in steps.iter().rev() {
             let path = self.path(step);
-            match read(&path, step, model, shape, settings) {
+            match self.read(step, model, shape, settings) {
                 Ok(checkpoint) => return Ok((Some(checkpoint), damaged)),
                 Err(error) => damaged.push(Damaged { path, reason: error.to_string() }),
             }
@@ -224,56 +230,64 @@ impl Checkpoints {
     /// When it is not whole.
     pub fn adapter_at(&self, step: u64, model: &DecoderSpec, shape: &Adapter) -> Result<Adapter, TrainError> {
         let path = self.path(step);
-        Manifest::verify(&path)?;
+        self.verify(&path)?;
         read_adapter(&path, model, shape)
+    }
+
+    fn read(
+        &self,
+        step: u64,
+        model: &DecoderSpec,
+        shape: &Adapter,
+        settings: AdamWSettings,
+    ) -> Result<Checkpoint, TrainError> {
+        let path = self.path(step);
+        self.verify(&path)?;
+        let state_path = path.join(STATE_FILE);
+        let json = std::fs::read(&state_path).map_err(|source| TrainError::Io { path: state_path.clone(), source })?;
+        let mut state: RunState = serde_json::from_slice(&json)
+            .map_err(|error| TrainError::RunFile { path: state_path, reason: error.to_string() })?;
+        // What is written next is of this version, whichever was read.
+        state.extra.shift_remove("version");
+        state.format_version = FORMAT_VERSION;
+        let adapter = read_adapter(&path, model, shape)?;
+        let moments = read_moments(&path.join(MOMENT_FILE), &adapter)?;
+        let optimizer = AdamW { settings, updates: state.updates, moments };
+        Ok(Checkpoint { path, adapter, optimizer, state })
+    }
+
+    /// Holds a folder to every rule of the specification.
+    fn verify(&self, path: &Path) -> Result<(), TrainError> {
+        let report: Report = verify_checkpoint(path, &self.made_from);
+        match report.first_finding() {
+            None => Ok(()),
+            Some((_, finding)) => Err(TrainError::RunFile { path: path.into(), reason: finding.to_string() }),
+        }
     }
 }
 
 /// The matrices of a checkpoint in an adapter of the run's shape: ranks and scales are the run's own.
 fn read_adapter(dir: &Path, model: &DecoderSpec, shape: &Adapter) -> Result<Adapter, TrainError> {
     let read = Adapter::from_peft(model, dir)?;
-    let outline = |adapter: &Adapter| -> Vec<(String, usize)> {
-        adapter.modules.iter().map(|module| (module.name.clone(), module.rank)).collect()
+    let outline = |adapter: &Adapter| -> Vec<(String, usize, bool)> {
+        let modules = adapter.modules.iter();
+        modules.map(|module| (module.name.clone(), module.rank, module.magnitude.is_some())).collect()
     };
     if outline(&read) != outline(shape) {
-        let reason = "its modules and ranks are not those of the configuration".into();
+        let reason = "its method, modules and ranks are not those of the configuration".into();
         return Err(TrainError::RunFile { path: dir.into(), reason });
     }
     let mut adapter = shape.clone();
     for (module, read) in adapter.modules.iter_mut().zip(read.modules) {
-        (module.a, module.b) = (read.a, read.b);
+        let AdapterModule { a, b, magnitude, .. } = read;
+        let parameters = module.parameters_mut();
+        (*parameters.a, *parameters.b) = (a, b);
+        if let (Some(own), Some(read)) = (parameters.magnitude, magnitude) {
+            *own = read;
+        }
     }
     Ok(adapter)
 }
-
-fn read(
-    path: &Path,
-    step: u64,
-    model: &DecoderSpec,
-    shape: &Adapter,
-    settings: AdamWSettings,
-) -> Result<Checkpoint, TrainError> {
-    Manifest::verify(path)?;
-    let state_path = path.join("state.json");
-    let broken = |reason: String| TrainError::RunFile { path: state_path.clone(), reason };
-    let json = std::fs::read(&state_path).map_err(|source| TrainError::Io { path: state_path.clone(), source })?;
-    let state: RunState = serde_json::from_slice(&json).map_err(|error| broken(error.to_string()))?;
-    if state.version != STATE_VERSION {
-        return Err(broken(format!(
-            "version {} of the checkpoint's form, this program knows {STATE_VERSION}",
-            state.version
-        )));
-    }
-    if state.step != step {
-        return Err(broken(format!("it belongs to step {}", state.step)));
-    }
-    let adapter = read_adapter(path, model, shape)?;
-    let moments = read_moments(&path.join("state.safetensors"), &adapter)?;
-    let optimizer = AdamW { settings, updates: state.updates, moments };
-    Ok(Checkpoint { path: path.into(), adapter, optimizer, state })
-}
-
-const MOMENTS: [&str; 4] = ["a_m", "a_v", "b_m", "b_v"];
 
 fn write_moments(writer: &DirWriter, adapter: &Adapter, optimizer: &AdamW) -> Result<(), TrainError> {
     let mut named = Vec::new();
@@ -281,10 +295,15 @@ fn write_moments(writer: &DirWriter, adapter: &Adapter, optimizer: &AdamW) -> Re
         for (moment, values) in MOMENTS.into_iter().zip([&moments.a_m, &moments.a_v, &moments.b_m, &moments.b_v]) {
             named.push((format!("{}.{moment}", module.name), [values.len()], values));
         }
+        if let Some((m, v)) = &moments.magnitude {
+            for (moment, values) in MAGNITUDE_MOMENTS.into_iter().zip([m, v]) {
+                named.push((format!("{}.{moment}", module.name), [values.len()], values));
+            }
+        }
     }
     let views: Vec<TensorView> =
         named.iter().map(|(name, shape, values)| TensorView { name, shape, data: values }).collect();
-    tensors::write_tensors_into(writer, "state.safetensors", &views, &BTreeMap::new())?;
+    tensors::write_tensors_into(writer, MOMENT_FILE, &views, &BTreeMap::new())?;
     Ok(())
 }
 
@@ -310,6 +329,13 @@ fn read_moments(path: &Path, adapter: &Adapter) -> Result<Vec<ModuleMoments>, Tr
                 a_v: take(&module.name, MOMENTS[1], module.a.len())?,
                 b_m: take(&module.name, MOMENTS[2], module.b.len())?,
                 b_v: take(&module.name, MOMENTS[3], module.b.len())?,
+                magnitude: match &module.magnitude {
+                    None => None,
+                    Some(magnitude) => Some((
+                        take(&module.name, MAGNITUDE_MOMENTS[0], magnitude.len())?,
+                        take(&module.name, MAGNITUDE_MOMENTS[1], magnitude.len())?,
+                    )),
+                },
             })
         })
         .collect()

@@ -231,6 +231,7 @@ impl TrainError {
             Self::DoesNotFit(_) => 2,
             Self::Data(DataError::NoFiles | DataError::NotFound { .. } | DataError::SameFileTwice { .. }) => 2,
             Self::Model(ModelError::AdapterSpec { .. } | ModelError::NoModuleMatched { .. }) => 2,
+            Self::Model(ModelError::NotRepresentable { .. }) => 3,
             Self::Compute(_) => 2,
             Self::Interrupted { .. } => 75,
             Self::Contaminated { .. } => 3,

@@ -6,9 +6,13 @@ use std::path::{Path, PathBuf};
 use attune_compute::Backend;
 use attune_compute::cpu::Cpu;
 use attune_compute::reference::Reference;
-use attune_config::{AdapterConfig, BackendChoice, Config, DataFormat, Layers, TargetModules, TemplateDate};
+use attune_config::{
+    AdapterConfig, AdapterMethod, BackendChoice, Config, DataFormat, Layers, TargetModules, TemplateDate,
+};
 use attune_data::{DataSet, FileReport, FormatChoice, ReadOptions, Row, split_validation};
-use attune_model::{Adapter, AdapterSpec, BaseModel, DecoderSpec, LayerChoice, Linear, Targets};
+use attune_formats::manifest::MadeFrom;
+use attune_model::gguf::is_gguf;
+use attune_model::{Adapter, AdapterModule, AdapterSpec, BaseModel, DecoderSpec, LayerChoice, Linear, Targets};
 use attune_text::{LoadOptions, TextModel, TrainOn};
 use serde_json::Value;
 
@@ -85,7 +89,9 @@ impl Prepared {
         before: Option<&Identity>,
         emit: &mut dyn FnMut(Event) -> Result<(), TrainError>,
     ) -> Result<Self, TrainError> {
-        check_folder("model.path", &config.model.path)?;
+        if !is_gguf(&config.model.path) {
+            check_folder("model.path", &config.model.path)?;
+        }
         if let Some(dir) = &config.adapter.init_from {
             check_folder("adapter.init_from", dir)?;
         }
@@ -150,6 +156,18 @@ impl Prepared {
 }
 
 impl Inputs {
+    /// To what the checkpoints and the adapter of this run belong.
+    pub fn made_from(&self) -> MadeFrom {
+        let files = self.identity.base.iter().map(|file| (file.path.as_path(), file.blake3.as_str()));
+        MadeFrom {
+            base: Some(MadeFrom::hash_of_base(files)),
+            tokenizer: Some(self.text.tokenizer_hash()),
+            chat_template: self.text.template_hash(),
+            text: Some(self.identity.text.clone()),
+            ..MadeFrom::default()
+        }
+    }
+
     /// Reads and checks everything, the cheap things first. On resume, `before` is the identity when the run started.
     ///
     /// # Errors
@@ -182,7 +200,7 @@ impl Inputs {
         let scan = base.scan(threads(config));
         let weights = scan.files.into_iter().map(|(path, blake3)| Ok(HashedFile { path, blake3 }));
         let identity = Identity {
-            base: weights.chain([HashedFile::read(&base.config_file())]).collect::<Result<_, _>>()?,
+            base: weights.chain(base.config_file().map(|path| HashedFile::read(&path))).collect::<Result<_, _>>()?,
             text: text.identity(),
             train: prepared.train_files,
             validation: prepared.validation_files,
@@ -218,7 +236,9 @@ impl Inputs {
     pub fn initial_adapter(&self, config: &Config) -> Result<Adapter, TrainError> {
         let (model, settings) = (&self.base.spec, &config.adapter);
         let Some(dir) = &settings.init_from else {
-            return Ok(Adapter::init(model, &adapter_spec(config), config.training.seed)?);
+            let mut fresh = Adapter::init(model, &adapter_spec(config), config.training.seed)?;
+            fresh.set_magnitudes(&self.base, &*self.backend);
+            return Ok(fresh);
         };
         given_adapter(config, model, dir)
     }
@@ -276,7 +296,7 @@ fn plan_memory(
         spec: &base.spec,
         adapter: &adapter,
         surroundings: Surroundings {
-            activation_bytes: backend.activation_dtype(base.dtype()).size_bytes(),
+            activation_bytes: backend.activation_dtype(base.dtype()).element_bytes().unwrap_or(size_of::<f32>()),
             weights_bytes: base.size_bytes(),
             program_bytes: held_bytes,
             threads: threads(config),
@@ -301,7 +321,10 @@ fn plan_memory(
 fn refuse_other_shape(given: &Adapter, wanted: &Adapter, dir: &Path) -> Result<(), TrainError> {
     let shape = |adapter: &Adapter, at: usize| {
         let module = adapter.modules.get(at);
-        module.map(|module| format!("{} with rank {} and scale {}", module.name, module.rank, module.scale))
+        let method = |module: &AdapterModule| if module.magnitude.is_some() { "DoRA" } else { "LoRA" };
+        module.map(|module| {
+            format!("{} of {} with rank {} and scale {}", module.name, method(module), module.rank, module.scale)
+        })
     };
     let longest = given.modules.len().max(wanted.modules.len());
     let differing = (0..longest).find(|&at| shape(given, at) != shape(wanted, at));
@@ -352,7 +375,8 @@ pub fn train_on(config: &Config) -> TrainOn {
     }
 }
 
-fn load_options(config: &Config) -> LoadOptions {
+/// How section `model` loads the text side: for whoever must see a run's tokenizer and template as it did.
+pub fn load_options(config: &Config) -> LoadOptions {
     let model = &config.model;
     let today = chrono::Local::now().date_naive();
     let template_date = match model.template_date {
@@ -409,6 +433,7 @@ pub fn adapter_spec(config: &Config) -> AdapterSpec {
         rank_pattern: adapter.rank_pattern.clone(),
         alpha_pattern: adapter.alpha_pattern.iter().map(|(name, &alpha)| (name.clone(), alpha as f32)).collect(),
         use_rslora: adapter.use_rslora,
+        use_dora: adapter.method == AdapterMethod::Dora,
     }
 }
 

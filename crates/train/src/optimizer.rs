@@ -12,7 +12,7 @@ pub struct AdamWSettings {
     pub beta2: f64,
     /// Added to the root of the second moment.
     pub epsilon: f64,
-    /// Decoupled weight decay, on `A` and `B` alike.
+    /// Decoupled weight decay, on `A`, `B` and DoRA's magnitudes alike.
     pub weight_decay: f64,
 }
 
@@ -27,6 +27,8 @@ pub struct ModuleMoments {
     pub b_m: Vec<f32>,
     /// Second moment of `B`.
     pub b_v: Vec<f32>,
+    /// Both moments of DoRA's magnitudes, `[out]`.
+    pub magnitude: Option<(Vec<f32>, Vec<f32>)>,
 }
 
 /// AdamW's state.
@@ -51,6 +53,7 @@ impl AdamW {
                 a_v: vec![0.0; module.a.len()],
                 b_m: vec![0.0; module.b.len()],
                 b_v: vec![0.0; module.b.len()],
+                magnitude: module.magnitude.as_ref().map(|m| (vec![0.0; m.len()], vec![0.0; m.len()])),
             })
             .collect();
         Self { settings, updates: 0, moments }
@@ -80,9 +83,16 @@ impl AdamW {
             step: self.updates,
             gradient_scale,
         };
-        for ((module, (da, db)), moments) in adapter.modules.iter_mut().zip(&gradients.modules).zip(&mut self.moments) {
-            backend.adamw(&mut module.a, da, &mut moments.a_m, &mut moments.a_v, &args);
-            backend.adamw(&mut module.b, db, &mut moments.b_m, &mut moments.b_v, &args);
+        let gradients = gradients.modules.iter().zip(&gradients.magnitudes);
+        for ((module, ((da, db), dm)), moments) in adapter.modules.iter_mut().zip(gradients).zip(&mut self.moments) {
+            let parameters = module.parameters_mut();
+            backend.adamw(parameters.a, da, &mut moments.a_m, &mut moments.a_v, &args);
+            backend.adamw(parameters.b, db, &mut moments.b_m, &mut moments.b_v, &args);
+            match (parameters.magnitude, dm, &mut moments.magnitude) {
+                (Some(magnitude), Some(dm), Some((m, v))) => backend.adamw(magnitude, dm, m, v, &args),
+                (None, None, None) => {}
+                _ => panic!("magnitudes, their gradient and their moments come together"),
+            }
         }
     }
 }
@@ -90,7 +100,11 @@ impl AdamW {
 /// The norm of all gradients as one vector. Modules are summed in the adapter's order, so the value does not depend on
 /// the number of threads.
 pub fn global_norm(backend: &dyn Backend, gradients: &Gradients) -> f64 {
-    let squares = gradients.modules.iter().map(|(da, db)| backend.sum_squares(da) + backend.sum_squares(db));
+    let modules = gradients.modules.iter().zip(&gradients.magnitudes);
+    let squares = modules.map(|((da, db), dm)| {
+        let magnitude = dm.as_ref().map_or(0.0, |dm| backend.sum_squares(dm));
+        backend.sum_squares(da) + backend.sum_squares(db) + magnitude
+    });
     squares.sum::<f64>().sqrt()
 }
 

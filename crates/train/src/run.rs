@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use attune_config::{Config, Date, TemplateDate};
 use attune_formats::files::{self, DirWriter};
-use attune_model::{Adapter, Decoder};
+use attune_formats::manifest::{Kind, Manifest};
+use attune_model::{Adapter, AdapterModule, Decoder};
 use chrono::Datelike;
 
 use crate::checkpoint::{Checkpoint, Checkpoints, RunState};
@@ -181,7 +182,7 @@ impl<'a, 'b> Run<'a, 'b> {
         let training = &config.training;
         let initial = inputs.initial_adapter(config)?;
         let settings = optimizer_settings(config);
-        let checkpoints = Checkpoints::new(run_dir.checkpoints_dir(), config.checkpoint.keep);
+        let checkpoints = Checkpoints::new(run_dir.checkpoints_dir(), config.checkpoint.keep, inputs.made_from());
         files::create_dir_all(&run_dir.checkpoints_dir())?;
         let (found, damaged) = checkpoints.newest(run_dir.path(), &inputs.base.spec, &initial, settings)?;
         for damaged in damaged {
@@ -417,6 +418,7 @@ impl<'a, 'b> Run<'a, 'b> {
         let adapter_dir = self.run_dir.adapter_dir();
         let writer = DirWriter::create(&adapter_dir)?;
         kept.write_peft(&writer, &base_name(self.config))?;
+        Manifest::seal(&writer, Kind::Adapter, self.inputs.made_from())?;
         writer.replace()?;
 
         let summary = Summary {
@@ -486,7 +488,9 @@ fn base_name(config: &Config) -> String {
 
 fn non_finite_module(adapter: &Adapter) -> Option<&str> {
     let bad = |values: &[f32]| values.iter().any(|value| !value.is_finite());
-    adapter.modules.iter().find(|module| bad(&module.a) || bad(&module.b)).map(|module| module.name.as_str())
+    let bad_module =
+        |module: &&AdapterModule| bad(&module.a) || bad(&module.b) || module.magnitude.as_deref().is_some_and(bad);
+    adapter.modules.iter().find(bad_module).map(|module| module.name.as_str())
 }
 
 /// The configuration with the template date of today fixed, so that a resumed run sees the same prompts.

@@ -4,9 +4,12 @@
 
 mod common;
 
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use attune_config::Config;
+use attune_formats::checkpoint;
+use attune_formats::manifest::Manifest;
 use attune_train::{Event, Job, TrainError, run};
 use common::{Events, World, chat, explain, json_lines, names_in, run_interrupted};
 
@@ -136,6 +139,69 @@ fn a_damaged_checkpoint_is_left_for_the_one_before() {
         assert_eq!(started, Some(4), "{name}");
         assert_eq!(world.adapter_bytes("whole"), world.adapter_bytes(name), "{name}");
     }
+}
+
+/// Takes a checkpoint back to the layout before there were versions: that of the last program that wrote it.
+fn as_version_0(dir: &Path) {
+    let state = std::fs::read_to_string(dir.join("state.json")).unwrap();
+    assert!(state.contains("\"format_version\": 1"), "{state}");
+    std::fs::write(dir.join("state.json"), state.replace("format_version", "version")).unwrap();
+    std::fs::remove_file(dir.join("manifest.json")).unwrap();
+    let files: serde_json::Map<String, serde_json::Value> = names_in(dir)
+        .into_iter()
+        .map(|name| {
+            let path = dir.join(&name);
+            let bytes = std::fs::metadata(&path).unwrap().len();
+            (name, serde_json::json!({"bytes": bytes, "blake3": attune_formats::files::hash_file(&path).unwrap()}))
+        })
+        .collect();
+    let manifest = serde_json::json!({"version": 1, "files": files});
+    std::fs::write(dir.join("manifest.json"), format!("{manifest:#}\n")).unwrap();
+}
+
+#[test]
+fn a_run_goes_on_from_version_0_and_from_what_was_migrated() {
+    let world = World::new();
+    world.train(config(&world), "whole").unwrap();
+    let report = checkpoint::verify(&world.path("whole")).unwrap();
+    assert!(report.is_sound(), "{report:#?}");
+    assert_eq!(report.parts.len(), world.checkpoint_names("whole").len() + 1, "and the adapter");
+
+    let job = Job::new(config(&world), world.path("old"));
+    run_interrupted(job, |event| matches!(event, Event::Step(step) if step.step == 5)).unwrap_err();
+    for name in world.checkpoint_names("old") {
+        as_version_0(&world.path("old/checkpoints").join(name));
+    }
+    let migrated = checkpoint::migrate(&world.path("old"), &world.path("new")).unwrap();
+    assert_eq!(migrated.migrated, world.checkpoint_names("old").len());
+    for name in ["old", "new"] {
+        let mut events = Events::default();
+        run(Job::resume(world.path(name)).unwrap(), &mut events, &AtomicBool::new(false)).unwrap();
+        assert!(!events.all.iter().any(|event| matches!(event, Event::Warning { .. })), "{name}: {:?}", events.all);
+        assert_eq!(world.adapter_bytes("whole"), world.adapter_bytes(name), "{name}");
+        let report = checkpoint::verify(&world.path(name)).unwrap();
+        assert!(report.is_sound(), "{name}: {report:#?}");
+        let last = report.parts.iter().find(|part| part.dir.ends_with("step-000006")).unwrap();
+        assert_eq!(last.format_version, Some(1), "{name}");
+    }
+}
+
+#[test]
+fn a_checkpoint_of_another_run_is_left_alone() {
+    let world = World::new();
+    let job = Job::new(config(&world), world.path("run"));
+    run_interrupted(job, |event| matches!(event, Event::Step(step) if step.step == 5)).unwrap_err();
+    let newest = world.path("run/checkpoints/step-000005");
+    let mut manifest = Manifest::read(&newest).unwrap();
+    for (key, hash) in manifest.made_from.hashes() {
+        assert!(hash.is_some(), "{key} is not known");
+    }
+    manifest.made_from.tokenizer = Some("0".repeat(64));
+    std::fs::write(newest.join("manifest.json"), manifest.to_text()).unwrap();
+    let mut events = Events::default();
+    run(Job::resume(world.path("run")).unwrap(), &mut events, &AtomicBool::new(false)).unwrap();
+    let warned = |event: &Event| matches!(event, Event::Warning { message } if message.contains("R22") && message.contains("made_from.tokenizer"));
+    assert!(events.all.iter().any(warned), "{:?}", events.all);
 }
 
 #[test]
@@ -279,7 +345,8 @@ fn the_run_folder_holds_what_the_plan_says() {
         "run.lock",
     ];
     assert_eq!(names_in(&run_dir), expected);
-    assert_eq!(names_in(&run_dir.join("adapter")), ["adapter_config.json", "adapter_model.safetensors"]);
+    let adapter = ["adapter_config.json", "adapter_model.safetensors", "manifest.json"];
+    assert_eq!(names_in(&run_dir.join("adapter")), adapter);
     let checkpoint =
         ["adapter_config.json", "adapter_model.safetensors", "manifest.json", "state.json", "state.safetensors"];
     assert_eq!(names_in(&run_dir.join("checkpoints/step-000006")), checkpoint);

@@ -16,7 +16,7 @@ pub(crate) struct Args {
     /// The base model's folder
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
-    /// An adapter in PEFT's layout
+    /// An adapter of PEFT or mlx-lm
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
     /// The prompt: a user's message, or plain text with --raw
@@ -68,7 +68,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let text = TextModel::load(&args.model, &options)?;
     let prompt_ids = encode(args, &text)?;
     let base = BaseModel::load(&args.model)?;
-    let adapter = args.adapter.as_ref().map(|dir| Adapter::from_peft(&base.spec, dir)).transpose()?;
+    let adapter = args.adapter.as_ref().map(|dir| Adapter::open(&base.spec, dir)).transpose()?;
     let backend = Cpu::new(None)?;
     let positions = prompt_ids.len().saturating_add(args.max_tokens).min(base.spec.max_positions);
     let decoder = Decoder::new(&backend, &base, positions)?;

@@ -1,8 +1,13 @@
 //! One file per command.
 
+pub(crate) mod adapter_files;
 pub(crate) mod bench;
+pub(crate) mod checkpoint;
 pub(crate) mod data;
+pub(crate) mod export;
+pub(crate) mod fuse;
 pub(crate) mod generate;
+pub(crate) mod import;
 pub(crate) mod init;
 pub(crate) mod plan;
 pub(crate) mod quickstart;

@@ -18,7 +18,13 @@
 //! # Source
 //! ggml's `ggml-common.h` (layouts of the types of GGUF); Dettmers et al.: "QLoRA", 2023, and bitsandbytes.
 
+mod decode;
+pub mod encode;
+
 use std::fmt;
+
+pub use decode::BlockMatrix;
+pub(crate) use decode::{GROUP, Nf4Indices, nf4_group};
 
 /// A type of blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -67,7 +73,10 @@ impl BlockType {
 
     /// Bytes of a row; `None` when the row is not a whole number of blocks.
     pub const fn row_bytes(self, cols: usize) -> Option<usize> {
-        if cols.is_multiple_of(self.block_len()) { Some(cols / self.block_len() * self.block_bytes()) } else { None }
+        match cols.is_multiple_of(self.block_len()) {
+            true => (cols / self.block_len()).checked_mul(self.block_bytes()),
+            false => None,
+        }
     }
 
     /// Bytes of a matrix; `None` when its rows are not whole numbers of blocks, or the number does not fit.

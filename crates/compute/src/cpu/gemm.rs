@@ -27,6 +27,7 @@ use std::ops::Range;
 use super::convert::round_to_bf16;
 use super::isa::VerifiedIsa;
 use super::pack::{Layout, Mask, Operand, PackArgs, Packer};
+use super::stage::{Decoder, pack_staged, with_staged_rows};
 use super::workers::{AlignedBuffer, DisjointMut, Workers};
 use crate::pool::Block;
 use crate::tensor::ValuesMut;
@@ -65,6 +66,8 @@ pub(super) struct Kernels {
     pub(super) tile: TileFn,
     pub(super) left: Packer,
     pub(super) right: Packer,
+    /// For weights in blocks.
+    pub(super) decoder: &'static Decoder,
     /// For few rows, if there is one: packs and multiplies in registers.
     pub(super) direct: Option<Direct>,
     pub(super) session: Session,
@@ -614,6 +617,9 @@ pub(super) fn pack_right(
     k: &Range<usize>,
     mut values: &mut [u32],
 ) {
+    if let Some(weight) = right.staged() {
+        return pack_staged(kernels, (weight, right.layout()), cols, k, values);
+    }
     for panel in pieces(cols.clone(), kernels.nr) {
         let next = match panel.end < cols.end {
             true => Some((panel.end, k.start)),
@@ -653,7 +659,13 @@ unsafe fn add_direct(
             };
             let args = sums.tile(kernels, left, panel, &cols, &k, alpha, add);
             // SAFETY: few rows are one panel, packed with these sizes; the source was checked; the tile is the caller's.
-            unsafe { (direct.tile)(rows, &args, &right.source(cols.clone(), k.clone(), next)) };
+            let multiply = |source: PackArgs| unsafe { (direct.tile)(rows, &args, &source) };
+            match right.staged() {
+                None => multiply(right.source(cols.clone(), k.clone(), next)),
+                Some(weight) => with_staged_rows(kernels, weight, &cols, &k, |strip| {
+                    multiply(strip.source(0..cols.len(), 0..k.len(), None));
+                }),
+            }
         }
     }
     whole.end..sums.cols.end

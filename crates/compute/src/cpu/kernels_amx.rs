@@ -52,6 +52,7 @@ use super::gemm::{Kernels, Session, TileArgs};
 use super::kernels_avx512bf16::RIGHT_IN_TILES;
 use super::pack::{Arithmetic, Packer, PanelOrder};
 use super::pack_amx::pack_left;
+use super::stage;
 
 /// Rows and columns of a tile register in 32-bit elements, and steps of a product.
 pub(super) const TILE: usize = 16;
@@ -75,6 +76,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     tile,
     left: LEFT,
     right: RIGHT_IN_TILES,
+    decoder: &stage::AVX512,
     direct: None,
     session: Session { begin: || std::mem::forget(TileSession::begin()), end: || drop(TileSession::open()) },
 };

@@ -8,7 +8,8 @@ use std::arch::x86_64::*;
 
 use super::gemm::{Kernels, Session, TileArgs};
 use super::pack::{Arithmetic, Layout, PackArgs, Packer, PanelOrder, pack_range};
-use crate::weight::DType;
+use super::stage;
+use crate::weight::Element;
 
 const LANES: usize = 8;
 
@@ -22,6 +23,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     tile,
     left: PACKER,
     right: PACKER,
+    decoder: &stage::AVX2,
     direct: None,
     session: Session::NONE,
 };
@@ -116,11 +118,11 @@ unsafe fn pack(args: &PackArgs) {
     unsafe {
         match (args.layout, args.dtype) {
             (Layout::KMajor, _) => pack_k_major(args),
-            (Layout::LanesMajor, DType::F32) if args.width == 1 => {
+            (Layout::LanesMajor, Element::F32) if args.width == 1 => {
                 std::ptr::copy_nonoverlapping(args.source, args.panel.cast::<u8>(), args.k * size_of::<f32>());
             }
-            (Layout::LanesMajor, DType::Bf16) => pack_bf16_pairs(args),
-            (Layout::LanesMajor, DType::F32 | DType::F16) => pack_transposed(args),
+            (Layout::LanesMajor, Element::Bf16) => pack_bf16_pairs(args),
+            (Layout::LanesMajor, Element::F32 | Element::F16) => pack_transposed(args),
         }
     }
 }
@@ -131,16 +133,16 @@ unsafe fn pack(args: &PackArgs) {
 /// Eight elements of `dtype` must be readable at `source`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn load_widened(source: *const u8, dtype: DType) -> __m256 {
+unsafe fn load_widened(source: *const u8, dtype: Element) -> __m256 {
     // SAFETY: by the caller's promise; the loads need no alignment.
     unsafe {
         match dtype {
-            DType::F32 => _mm256_loadu_ps(source.cast()),
-            DType::Bf16 => {
+            Element::F32 => _mm256_loadu_ps(source.cast()),
+            Element::Bf16 => {
                 let halves = _mm_loadu_si128(source.cast());
                 _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halves)))
             }
-            DType::F16 => _mm256_cvtph_ps(_mm_loadu_si128(source.cast())),
+            Element::F16 => _mm256_cvtph_ps(_mm_loadu_si128(source.cast())),
         }
     }
 }
@@ -251,8 +253,8 @@ unsafe fn pack_transposed(args: &PackArgs) {
     // SAFETY: blocks have 8 steps of k, and their stores stay inside the panel.
     unsafe {
         match args.dtype {
-            DType::F16 => for_blocks(args, LANES, |block| {
-                let rows = load_rows(args, block, |source| _mm256_castps_si256(load_widened(source, DType::F16)));
+            Element::F16 => for_blocks(args, LANES, |block| {
+                let rows = load_rows(args, block, |source| _mm256_castps_si256(load_widened(source, Element::F16)));
                 store_columns(args, block, transpose(rows));
             }),
             _ => for_blocks(args, LANES, |block| {

@@ -9,7 +9,8 @@ use std::arch::x86_64::*;
 
 use super::gemm::{Direct, Kernels, Session, TileArgs};
 use super::pack::{Arithmetic, Layout, PackArgs, Packer, PanelOrder};
-use crate::weight::DType;
+use super::stage;
+use crate::weight::Element;
 
 const LANES: usize = 16;
 
@@ -23,6 +24,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     tile,
     left: PACKER,
     right: PACKER,
+    decoder: &stage::AVX512,
     direct: Some(Direct { most_rows: 4, tile: direct }),
     session: Session::NONE,
 };
@@ -129,7 +131,7 @@ unsafe fn direct(rows: usize, args: &TileArgs, source: &PackArgs) {
 unsafe fn direct_of<const R: usize>(args: &TileArgs, source: &PackArgs) {
     let mut sums = [[_mm512_setzero_ps(); 2]; R];
     let upper = _mm512_set1_epi32(0xffff_0000_u32 as i32);
-    let bf16 = source.dtype == DType::Bf16;
+    let bf16 = source.dtype == Element::Bf16;
     let mut k = 0;
     // SAFETY: every block lies inside the 32 lanes and the steps of k that both factors have.
     unsafe {
@@ -154,7 +156,7 @@ unsafe fn direct_of<const R: usize>(args: &TileArgs, source: &PackArgs) {
                     }
                 } else if steps == LANES {
                     let columns = match source.dtype {
-                        DType::F32 => load_rows(source, block, |row| _mm512_loadu_si512(row.cast())),
+                        Element::F32 => load_rows(source, block, |row| _mm512_loadu_si512(row.cast())),
                         dtype => load_rows(source, block, |row| _mm512_castps_si512(load_whole(row, dtype))),
                     };
                     let columns = transpose(columns);
@@ -189,11 +191,11 @@ unsafe fn pack(args: &PackArgs) {
     unsafe {
         match (args.layout, args.dtype) {
             (Layout::KMajor, _) => pack_k_major(args),
-            (Layout::LanesMajor, DType::F32) if args.width == 1 => {
+            (Layout::LanesMajor, Element::F32) if args.width == 1 => {
                 std::ptr::copy_nonoverlapping(args.source, args.panel.cast::<u8>(), args.k * size_of::<f32>());
             }
-            (Layout::LanesMajor, DType::Bf16) => pack_bf16_pairs(args),
-            (Layout::LanesMajor, DType::F32 | DType::F16) => pack_transposed(args),
+            (Layout::LanesMajor, Element::Bf16) => pack_bf16_pairs(args),
+            (Layout::LanesMajor, Element::F32 | Element::F16) => pack_transposed(args),
         }
     }
 }
@@ -204,16 +206,16 @@ unsafe fn pack(args: &PackArgs) {
 /// The elements that `mask` names must be readable.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(super) unsafe fn load_widened(source: *const u8, dtype: DType, mask: __mmask16) -> __m512 {
+pub(super) unsafe fn load_widened(source: *const u8, dtype: Element, mask: __mmask16) -> __m512 {
     // SAFETY: masked loads touch the named elements alone.
     unsafe {
         match dtype {
-            DType::F32 => _mm512_maskz_loadu_ps(mask, source.cast()),
-            DType::Bf16 => {
+            Element::F32 => _mm512_maskz_loadu_ps(mask, source.cast()),
+            Element::Bf16 => {
                 let halves = _mm256_maskz_loadu_epi16(mask, source.cast());
                 _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
             }
-            DType::F16 => _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, source.cast())),
+            Element::F16 => _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, source.cast())),
         }
     }
 }
@@ -258,16 +260,16 @@ unsafe fn pack_k_major_whole<const V: usize>(args: &PackArgs) {
 /// They must be readable at `source`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-unsafe fn load_whole(source: *const u8, dtype: DType) -> __m512 {
+unsafe fn load_whole(source: *const u8, dtype: Element) -> __m512 {
     // SAFETY: by the caller's promise; the loads need no alignment.
     unsafe {
         match dtype {
-            DType::F32 => _mm512_loadu_ps(source.cast()),
-            DType::Bf16 => {
+            Element::F32 => _mm512_loadu_ps(source.cast()),
+            Element::Bf16 => {
                 let halves = _mm256_loadu_si256(source.cast());
                 _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
             }
-            DType::F16 => _mm512_cvtph_ps(_mm256_loadu_si256(source.cast())),
+            Element::F16 => _mm512_cvtph_ps(_mm256_loadu_si256(source.cast())),
         }
     }
 }
@@ -331,8 +333,8 @@ unsafe fn pack_transposed(args: &PackArgs) {
         unsafe {
             match args.dtype {
                 _ if args.k - block.k < LANES => pack_ragged_block(args, block),
-                DType::F16 => pack_block(args, block, |source| load_whole(source, DType::F16)),
-                _ => pack_block(args, block, |source| load_whole(source, DType::F32)),
+                Element::F16 => pack_block(args, block, |source| load_whole(source, Element::F16)),
+                _ => pack_block(args, block, |source| load_whole(source, Element::F32)),
             }
         }
     });

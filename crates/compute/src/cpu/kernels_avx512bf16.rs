@@ -14,7 +14,8 @@ use std::arch::x86_64::*;
 use super::gemm::{Direct, Kernels, Session, TileArgs};
 use super::kernels_avx512::{first_lanes, load_widened, store_tile, transpose};
 use super::pack::{Arithmetic, Layout, PackArgs, Packer, PanelOrder};
-use crate::weight::DType;
+use super::stage;
+use crate::weight::Element;
 
 /// Lanes of a vector of steps.
 const LANES: usize = 16;
@@ -32,6 +33,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     tile,
     left: PACKER,
     right: PACKER,
+    decoder: &stage::AVX512,
     direct: Some(Direct { most_rows: 4, tile: direct }),
     session: Session::NONE,
 };
@@ -171,12 +173,12 @@ fn round(lower: __m512, upper: __m512) -> __m512i {
 /// `count` elements must be readable.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-unsafe fn load_bf16(source: *const u8, dtype: DType, count: usize) -> __m512i {
+unsafe fn load_bf16(source: *const u8, dtype: Element, count: usize) -> __m512i {
     // SAFETY: masked loads touch the counted elements alone; others need all 32.
     unsafe {
         match (dtype, count) {
-            (DType::Bf16, PAIRS_K..) => _mm512_loadu_si512(source.cast()),
-            (DType::Bf16, _) => _mm512_maskz_loadu_epi16((1u32 << count) - 1, source.cast()),
+            (Element::Bf16, PAIRS_K..) => _mm512_loadu_si512(source.cast()),
+            (Element::Bf16, _) => _mm512_maskz_loadu_epi16((1u32 << count) - 1, source.cast()),
             _ => {
                 let upper = source.wrapping_add(LANES * dtype.size_bytes());
                 let (lower_mask, upper_mask) = (first_lanes(count), first_lanes(count.saturating_sub(LANES)));
@@ -192,13 +194,13 @@ unsafe fn load_bf16(source: *const u8, dtype: DType, count: usize) -> __m512i {
 /// They must be readable.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-unsafe fn load_whole(source: *const u8, dtype: DType) -> __m512i {
+unsafe fn load_whole(source: *const u8, dtype: Element) -> __m512i {
     // SAFETY: by the caller's promise; the loads need no alignment.
     unsafe {
         match dtype {
-            DType::Bf16 => _mm512_loadu_si512(source.cast()),
-            DType::F32 => round(_mm512_loadu_ps(source.cast()), _mm512_loadu_ps(source.add(64).cast())),
-            DType::F16 => {
+            Element::Bf16 => _mm512_loadu_si512(source.cast()),
+            Element::F32 => round(_mm512_loadu_ps(source.cast()), _mm512_loadu_ps(source.add(64).cast())),
+            Element::F16 => {
                 let (lower, upper) = (_mm256_loadu_si256(source.cast()), _mm256_loadu_si256(source.add(32).cast()));
                 round(_mm512_cvtph_ps(lower), _mm512_cvtph_ps(upper))
             }
@@ -219,9 +221,9 @@ unsafe fn load_rows(args: &PackArgs, lane: usize, k: usize, present: usize) -> [
     unsafe {
         match (present == LANES && count == PAIRS_K, args.dtype) {
             (false, _) => load_ragged_rows(args, lane, k, (present, count)),
-            (true, DType::Bf16) => load_whole_rows(args, lane, k, |source| load_whole(source, DType::Bf16)),
-            (true, DType::F32) => load_whole_rows(args, lane, k, |source| load_whole(source, DType::F32)),
-            (true, DType::F16) => load_whole_rows(args, lane, k, |source| load_whole(source, DType::F16)),
+            (true, Element::Bf16) => load_whole_rows(args, lane, k, |source| load_whole(source, Element::Bf16)),
+            (true, Element::F32) => load_whole_rows(args, lane, k, |source| load_whole(source, Element::F32)),
+            (true, Element::F16) => load_whole_rows(args, lane, k, |source| load_whole(source, Element::F16)),
         }
     }
 }
@@ -319,9 +321,9 @@ unsafe fn pack_k_major(args: &PackArgs) {
     unsafe {
         match (args.lanes == PAIRS_K && args.width == PAIRS_K, args.dtype) {
             (false, _) => pack_k_major_ragged(args),
-            (true, DType::Bf16) => pack_k_major_whole(args, |source| load_whole(source, DType::Bf16)),
-            (true, DType::F32) => pack_k_major_whole(args, |source| load_whole(source, DType::F32)),
-            (true, DType::F16) => pack_k_major_whole(args, |source| load_whole(source, DType::F16)),
+            (true, Element::Bf16) => pack_k_major_whole(args, |source| load_whole(source, Element::Bf16)),
+            (true, Element::F32) => pack_k_major_whole(args, |source| load_whole(source, Element::F32)),
+            (true, Element::F16) => pack_k_major_whole(args, |source| load_whole(source, Element::F16)),
         }
     }
 }

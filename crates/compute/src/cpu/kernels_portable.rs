@@ -3,6 +3,7 @@
 
 use super::gemm::{Kernels, Session, TileArgs};
 use super::pack::{Arithmetic, Packer, PanelOrder, pack_portable};
+use super::stage;
 
 // Accumulators must fit the registers: aarch64 has 32 of 4 lanes (6 x 16 takes 24), x86-64 has 16 (4 x 8 takes 8; a
 // taller tile would spill, because SSE2 also needs a register per product).
@@ -26,6 +27,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     tile,
     left: PACKER,
     right: PACKER,
+    decoder: &stage::PORTABLE,
     direct: None,
     session: Session::NONE,
 };

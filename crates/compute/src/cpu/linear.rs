@@ -22,7 +22,7 @@ fn mask_for<'a>(side: &SidePath<'a>, column_hashes: &'a [u64], rows: usize) -> O
     })
 }
 
-/// The kernels of linears that belong together, which share the packed input: for `bf16` when all weights are.
+/// The kernels of linears that belong together, which share the packed input: for `bf16` when all weights are, or blocks.
 fn kernels_of(engine: &Engine, x: &Tensor, linears: &[LinearArgs]) -> &'static Kernels {
     for args in linears {
         let (inputs, outputs) = (args.weight.cols(), args.weight.rows());
@@ -32,7 +32,7 @@ fn kernels_of(engine: &Engine, x: &Tensor, linears: &[LinearArgs]) -> &'static K
             assert_eq!(lens, (side.rank * inputs, outputs * side.rank), "A and B of {:?}", args.weight);
         }
     }
-    let all_bf16 = linears.iter().all(|args| args.weight.dtype() == DType::Bf16);
+    let all_bf16 = linears.iter().all(|args| args.weight.dtype().of_products() == DType::Bf16);
     engine.kernels_for(if all_bf16 { DType::Bf16 } else { DType::F32 })
 }
 

@@ -25,6 +25,7 @@ pub mod amx_emulator;
 mod attention;
 mod attention_backward;
 mod convert;
+mod dora;
 mod elementwise;
 mod gemm;
 #[cfg(all(test, target_os = "linux", target_arch = "x86_64"))]
@@ -47,6 +48,7 @@ mod pack;
 mod pack_amx;
 mod packed;
 pub mod peak;
+mod stage;
 mod workers;
 
 use std::fmt;
@@ -56,7 +58,7 @@ pub use isa::{FT_CPU, Isa};
 
 use crate::backend::{
     AdamWArgs, AttentionArgs, AttentionOutput, Backend, ComputeError, HeadOutput, LinearArgs, LinearGradient,
-    LinearOutput, RopeTable, WeightProduct,
+    LinearOutput, RopeTable, SidePath, WeightProduct,
 };
 use crate::tensor::Tensor;
 use crate::weight::{DType, Weight};
@@ -79,10 +81,10 @@ struct Engine {
 }
 
 impl Engine {
-    /// The kernels for factors of this type: `bf16` is multiplied as such where the processor can, anything else in
-    /// `f32`.
+    /// The kernels for factors of this type: `bf16` and blocks are multiplied in `bf16` where the processor can, anything
+    /// else in `f32`.
     fn kernels_for(&self, dtype: DType) -> &'static Kernels {
-        self.bf16.filter(|_| dtype == DType::Bf16).unwrap_or(self.kernels)
+        self.bf16.filter(|_| dtype.of_products() == DType::Bf16).unwrap_or(self.kernels)
     }
 
     fn multiply(&self, kernels: &Kernels, rows: usize, products: Vec<Product>) {
@@ -173,7 +175,7 @@ impl Backend for Cpu {
 
     fn activation_dtype(&self, weights: DType) -> DType {
         match self.engine.bf16 {
-            Some(_) if weights == DType::Bf16 => DType::Bf16,
+            Some(_) if weights.of_products() == DType::Bf16 => DType::Bf16,
             _ => DType::F32,
         }
     }
@@ -216,6 +218,24 @@ impl Backend for Cpu {
 
     fn linears_backward(&self, x: &Tensor, linears: Vec<LinearGradient>, want_dx: bool) -> Option<Tensor> {
         linear::linears_backward(&self.engine, x, linears, want_dx)
+    }
+
+    fn row_norms(&self, weight: &Weight, side: Option<&SidePath>) -> Vec<f32> {
+        dora::row_norms(&self.engine, weight, side)
+    }
+
+    fn scale_columns_forward(
+        &self,
+        v: &Tensor,
+        factor: &[f32],
+        bias: Option<&[f32]>,
+        residual: Option<&Tensor>,
+    ) -> Tensor {
+        dora::scale_columns_forward(&self.engine, v, factor, bias, residual)
+    }
+
+    fn scale_columns_backward(&self, v: &Tensor, factor: &[f32], dy: &Tensor, dfactor: &mut [f32]) -> Tensor {
+        dora::scale_columns_backward(&self.engine, v, factor, dy, dfactor)
     }
 
     fn attention_forward(&self, q: &Tensor, k: &Tensor, v: &Tensor, args: &AttentionArgs) -> AttentionOutput {

@@ -13,7 +13,7 @@ use super::packed::PackedRight;
 use crate::backend::Dropout;
 use crate::rng;
 use crate::tensor::{Tensor, Values};
-use crate::weight::{DType, Weight};
+use crate::weight::{Element, Weight};
 
 // Weights are little endian by definition and are read as they are.
 const _: () = assert!(cfg!(target_endian = "little"), "the cpu backend reads little-endian weights in place");
@@ -124,13 +124,20 @@ impl Mask<'_> {
     }
 }
 
+/// Where the elements of a factor are.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    /// In memory, as they are: runs of elements at a stride.
+    Plain { bytes: &'a [u8], dtype: Element, stride: usize },
+    /// In a weight that is brought into that form part by part ([`super::stage`]): blocks, or rows in another order.
+    Staged(&'a Weight),
+}
+
 /// One factor of a product: `lanes` x `k` elements.
 #[derive(Clone, Copy)]
 pub(super) struct Operand<'a> {
-    bytes: &'a [u8],
-    dtype: DType,
+    source: Source<'a>,
     layout: Layout,
-    stride: usize,
     lanes: usize,
     k: usize,
     mask: Option<Mask<'a>>,
@@ -139,7 +146,7 @@ pub(super) struct Operand<'a> {
 }
 
 impl<'a> Operand<'a> {
-    fn new(bytes: &'a [u8], dtype: DType, layout: Layout, stride: usize, lanes: usize, k: usize) -> Self {
+    fn new(bytes: &'a [u8], dtype: Element, layout: Layout, stride: usize, lanes: usize, k: usize) -> Self {
         let (outer, inner) = match layout {
             Layout::LanesMajor => (lanes, k),
             Layout::KMajor => (k, lanes),
@@ -151,7 +158,7 @@ impl<'a> Operand<'a> {
             let held = bytes.len() / dtype.size_bytes();
             assert!(elements <= held, "a factor of {lanes} lanes x {k} needs {elements} elements, has {held}");
         }
-        Self { bytes, dtype, layout, stride, lanes, k, mask: None, packed: None }
+        Self { source: Source::Plain { bytes, dtype, stride }, layout, lanes, k, mask: None, packed: None }
     }
 
     /// A tensor: as [`Layout::LanesMajor`] its lanes are the rows, as [`Layout::KMajor`] the columns.
@@ -166,12 +173,16 @@ impl<'a> Operand<'a> {
 
     /// A matrix in memory; `stride` is the distance of its rows.
     pub(super) fn values(values: Values<'a>, layout: Layout, stride: usize, lanes: usize, k: usize) -> Self {
-        Self::new(values.bytes(), values.dtype(), layout, stride, lanes, k)
+        let dtype = match values {
+            Values::F32(_) => Element::F32,
+            Values::Bf16(_) => Element::Bf16,
+        };
+        Self::new(values.bytes(), dtype, layout, stride, lanes, k)
     }
 
     /// A matrix of `f32` in memory; `stride` is the distance of its rows.
     pub(super) fn floats(values: &'a [f32], layout: Layout, stride: usize, lanes: usize, k: usize) -> Self {
-        Self::new(bytemuck::cast_slice(values), DType::F32, layout, stride, lanes, k)
+        Self::new(bytemuck::cast_slice(values), Element::F32, layout, stride, lanes, k)
     }
 
     /// A weight `[out, in]`: as [`Layout::LanesMajor`] its lanes are the outputs (`x W^T`), as [`Layout::KMajor`] the
@@ -181,7 +192,30 @@ impl<'a> Operand<'a> {
             Layout::LanesMajor => (weight.rows(), weight.cols()),
             Layout::KMajor => (weight.cols(), weight.rows()),
         };
-        Self::new(weight.bytes(), weight.dtype(), layout, weight.cols(), lanes, k)
+        match weight.dtype().element() {
+            Some(dtype) if weight.interleaved().is_none() => {
+                Self::new(weight.bytes(), dtype, layout, weight.cols(), lanes, k)
+            }
+            _ => Self { source: Source::Staged(weight), layout, lanes, k, mask: None, packed: None },
+        }
+    }
+
+    /// A part of a weight that was brought into a plain form; `stride` is the distance of its rows.
+    pub(super) fn staged_part(
+        (bytes, dtype, stride): (&'a [u8], Element, usize),
+        layout: Layout,
+        lanes: usize,
+        k: usize,
+    ) -> Self {
+        Self::new(bytes, dtype, layout, stride, lanes, k)
+    }
+
+    /// The weight, where it must be brought into a plain form first.
+    pub(super) fn staged(&self) -> Option<&'a Weight> {
+        match self.source {
+            Source::Plain { .. } => None,
+            Source::Staged(weight) => Some(weight),
+        }
     }
 
     /// The factor with a dropout mask on it; the mask's rows are the rows in memory. Packing sets dropped elements to
@@ -228,16 +262,19 @@ impl<'a> Operand<'a> {
     pub(super) fn source(&self, lanes: Range<usize>, k: Range<usize>, next: Option<(usize, usize)>) -> PackArgs {
         assert!(lanes.start < lanes.end && lanes.end <= self.lanes, "lanes {lanes:?} of {}", self.lanes);
         assert!(k.start < k.end && k.end <= self.k, "k {k:?} of {}", self.k);
+        let Source::Plain { bytes, dtype, stride } = self.source else {
+            unreachable!("a weight in blocks is packed part by part")
+        };
         let at = |lane: usize, k: usize| match self.layout {
-            Layout::LanesMajor => (lane * self.stride + k) * self.dtype.size_bytes(),
-            Layout::KMajor => (k * self.stride + lane) * self.dtype.size_bytes(),
+            Layout::LanesMajor => (lane * stride + k) * dtype.size_bytes(),
+            Layout::KMajor => (k * stride + lane) * dtype.size_bytes(),
         };
         let first = at(lanes.start, k.start);
         PackArgs {
-            source: self.bytes[first..].as_ptr(),
-            dtype: self.dtype,
+            source: bytes[first..].as_ptr(),
+            dtype,
             layout: self.layout,
-            stride: self.stride,
+            stride,
             lanes: lanes.len(),
             width: lanes.len(),
             k: k.len(),
@@ -302,7 +339,7 @@ fn apply_mask(
 /// What a packing kernel is told. `source` points at the first element, without alignment.
 pub(super) struct PackArgs {
     pub(super) source: *const u8,
-    pub(super) dtype: DType,
+    pub(super) dtype: Element,
     pub(super) layout: Layout,
     /// In elements.
     pub(super) stride: usize,
@@ -361,13 +398,13 @@ pub(super) type PackFn = unsafe fn(&PackArgs);
 /// # Safety
 /// `source` must point at an element of `dtype`; it need not be aligned.
 #[inline(always)]
-pub(super) unsafe fn widen(source: *const u8, dtype: DType) -> f32 {
+pub(super) unsafe fn widen(source: *const u8, dtype: Element) -> f32 {
     // SAFETY: readable by the caller's promise; unaligned reads are used throughout.
     unsafe {
         match dtype {
-            DType::F32 => source.cast::<f32>().read_unaligned(),
-            DType::Bf16 => f32::from_bits(u32::from(source.cast::<u16>().read_unaligned()) << 16),
-            DType::F16 => half::f16::from_bits(source.cast::<u16>().read_unaligned()).to_f32(),
+            Element::F32 => source.cast::<f32>().read_unaligned(),
+            Element::Bf16 => f32::from_bits(u32::from(source.cast::<u16>().read_unaligned()) << 16),
+            Element::F16 => half::f16::from_bits(source.cast::<u16>().read_unaligned()).to_f32(),
         }
     }
 }

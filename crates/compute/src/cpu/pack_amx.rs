@@ -14,7 +14,7 @@ use std::arch::x86_64::*;
 use super::kernels_amx::TILE;
 use super::kernels_avx512::transpose;
 use super::pack::{Layout, PackArgs};
-use crate::weight::DType;
+use crate::weight::Element;
 
 /// k of a tile.
 const TILE_K: usize = 2 * TILE;
@@ -29,31 +29,31 @@ pub(super) unsafe fn pack_left(args: &PackArgs) {
     // SAFETY: by the caller's promise, for all; the loads are masked, so they touch the named elements alone.
     unsafe {
         match (args.layout, args.dtype) {
-            (Layout::LanesMajor, DType::F32) => pack_rows(args, |source, present| {
+            (Layout::LanesMajor, Element::F32) => pack_rows(args, |source, present| {
                 let lower = _mm512_maskz_loadu_ps(present as __mmask16, source.cast());
                 let upper = _mm512_maskz_loadu_ps((present >> 16) as __mmask16, source.wrapping_add(64).cast());
                 round(lower, upper)
             }),
-            (Layout::LanesMajor, DType::F16) => pack_rows(args, |source, present| {
+            (Layout::LanesMajor, Element::F16) => pack_rows(args, |source, present| {
                 let halves = _mm512_maskz_loadu_epi16(present, source.cast());
                 let lower = _mm512_cvtph_ps(_mm512_castsi512_si256(halves));
                 let upper = _mm512_cvtph_ps(_mm512_extracti64x4_epi64::<1>(halves));
                 round(lower, upper)
             }),
-            (Layout::LanesMajor, DType::Bf16) => {
+            (Layout::LanesMajor, Element::Bf16) => {
                 pack_rows(args, |source, present| _mm512_maskz_loadu_epi16(present, source.cast()));
             }
-            (Layout::KMajor, DType::F32) => pack_columns(args, |even, odd, present, odd_present| {
+            (Layout::KMajor, Element::F32) => pack_columns(args, |even, odd, present, odd_present| {
                 let even = _mm512_maskz_loadu_ps(present, even.cast());
                 let odd = _mm512_maskz_loadu_ps(odd_present, odd.cast());
                 round(even, odd)
             }),
-            (Layout::KMajor, DType::F16) => pack_columns(args, |even, odd, present, odd_present| {
+            (Layout::KMajor, Element::F16) => pack_columns(args, |even, odd, present, odd_present| {
                 let even = _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(present, even.cast()));
                 let odd = _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(odd_present, odd.cast()));
                 round(even, odd)
             }),
-            (Layout::KMajor, DType::Bf16) => pack_columns(args, |even, odd, present, odd_present| {
+            (Layout::KMajor, Element::Bf16) => pack_columns(args, |even, odd, present, odd_present| {
                 let even = _mm256_maskz_loadu_epi16(present, even.cast());
                 let odd = _mm256_maskz_loadu_epi16(odd_present, odd.cast());
                 _mm512_inserti64x4::<1>(_mm512_castsi256_si512(even), odd)

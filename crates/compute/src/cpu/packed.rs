@@ -128,7 +128,7 @@ impl PackedWeights {
     fn find(&self, weight: &Weight, product: WeightProduct) -> Option<&PackedRight> {
         let (start, len) = place(weight);
         let kept = self.by_place.get(&(start, len, product))?;
-        let shape = |weight: &Weight| (weight.dtype(), weight.rows(), weight.cols());
+        let shape = |weight: &Weight| (weight.dtype(), weight.rows(), weight.cols(), weight.interleaved());
         (shape(&kept.weight) == shape(weight)).then_some(&kept.panels)
     }
 

@@ -5,6 +5,7 @@
 
 mod adamw;
 mod attention;
+mod dora;
 mod embedding;
 mod head;
 mod linear;
@@ -13,7 +14,8 @@ mod rope;
 mod swiglu;
 
 use crate::backend::{
-    AdamWArgs, AttentionArgs, AttentionOutput, Backend, HeadOutput, LinearArgs, LinearGradient, LinearOutput, RopeTable,
+    AdamWArgs, AttentionArgs, AttentionOutput, Backend, HeadOutput, LinearArgs, LinearGradient, LinearOutput,
+    RopeTable, SidePath,
 };
 use crate::tensor::Tensor;
 use crate::weight::{DType, Weight};
@@ -65,6 +67,24 @@ impl Backend for Reference {
             }
         }
         sum
+    }
+
+    fn row_norms(&self, weight: &Weight, side: Option<&SidePath>) -> Vec<f32> {
+        dora::row_norms(weight, side)
+    }
+
+    fn scale_columns_forward(
+        &self,
+        v: &Tensor,
+        factor: &[f32],
+        bias: Option<&[f32]>,
+        residual: Option<&Tensor>,
+    ) -> Tensor {
+        dora::scale_columns_forward(v, factor, bias, residual)
+    }
+
+    fn scale_columns_backward(&self, v: &Tensor, factor: &[f32], dy: &Tensor, dfactor: &mut [f32]) -> Tensor {
+        dora::scale_columns_backward(v, factor, dy, dfactor)
     }
 
     fn attention_forward(&self, q: &Tensor, k: &Tensor, v: &Tensor, args: &AttentionArgs) -> AttentionOutput {

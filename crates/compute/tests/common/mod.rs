@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use attune_compute::cpu::{Cpu, Isa};
 use attune_compute::reference::Reference;
-use attune_compute::{Backend, DType, Tensor, Weight, rng};
+use attune_compute::{Backend, BlockType, DType, Tensor, Weight, rng};
 
 /// The kernel grid: around every tile height, vector width and cut of the sums (256), and one long size.
 pub const SIZES: [usize; 17] = [1, 2, 3, 7, 15, 16, 17, 31, 33, 63, 64, 65, 127, 255, 256, 257, 1031];
@@ -39,11 +39,7 @@ pub fn weight(dtype: DType, seed: u64, rows: usize, cols: usize) -> Weight {
 
 /// The same weight with the absolute values.
 pub fn absolute_weight(weight: &Weight) -> Weight {
-    let mut values = vec![0.0; weight.rows() * weight.cols()];
-    for (row, out) in values.chunks_exact_mut(weight.cols().max(1)).enumerate() {
-        weight.read_row(row, out);
-    }
-    Weight::from_f32(weight.rows(), weight.cols(), &absolute(&values))
+    Weight::from_f32(weight.rows(), weight.cols(), &absolute(&read_all(weight)))
 }
 
 pub fn absolute(values: &[f32]) -> Vec<f32> {
@@ -136,4 +132,48 @@ pub fn bits(values: &[f32]) -> Vec<u32> {
 /// The bits of a tensor of either type; those of `bf16` widened.
 pub fn tensor_bits(x: &Tensor) -> Vec<u32> {
     bits(x.to_dtype(DType::F32).data())
+}
+
+/// Bytes of a matrix in blocks: all bits by chance, but the scales, which are finite and of the size of a weight's.
+pub fn block_bytes(kind: BlockType, seed: u64, rows: usize, cols: usize) -> Vec<u8> {
+    let len = kind.matrix_bytes(rows, cols).unwrap();
+    let mut bytes: Vec<u8> = (0..len as u64).map(|i| rng::key(&[seed, i]) as u8).collect();
+    let scale = |seed: u64, i: usize| 0.001 + 0.01 * rng::uniform_f32(rng::key(&[seed, i as u64]));
+    let (halves, offset): (usize, usize) = match kind {
+        BlockType::Q8_0 | BlockType::Q4_0 => (1, 0),
+        BlockType::Q4K | BlockType::Q5K => (2, 0),
+        BlockType::Q6K => (1, 208),
+        BlockType::Nf4 => {
+            let tail = rows * kind.row_bytes(cols).unwrap();
+            for (i, value) in bytes[tail..].chunks_exact_mut(4).enumerate() {
+                value.copy_from_slice(&scale(seed + 1, i).to_le_bytes());
+            }
+            return bytes;
+        }
+    };
+    for (i, block) in bytes.chunks_exact_mut(kind.block_bytes()).enumerate() {
+        for at in 0..halves {
+            let value = half::f16::from_f32(if i % 3 == 2 { -1.0 } else { 1.0 } * scale(seed + 1, 2 * i + at));
+            block[offset + 2 * at..offset + 2 * at + 2].copy_from_slice(&value.to_le_bytes());
+        }
+    }
+    bytes
+}
+
+/// A weight in blocks that begins at an odd address.
+pub fn block_weight(kind: BlockType, seed: u64, rows: usize, cols: usize) -> Weight {
+    let mut bytes = vec![0xa5u8];
+    bytes.extend(block_bytes(kind, seed, rows, cols));
+    bytes.push(0xa5);
+    let range = 1..bytes.len() - 1;
+    Weight::new(DType::Block(kind), rows, cols, Arc::new(bytes), range)
+}
+
+/// All values of a weight, row after row.
+pub fn read_all(weight: &Weight) -> Vec<f32> {
+    let mut values = vec![0.0; weight.rows() * weight.cols()];
+    for (row, out) in values.chunks_exact_mut(weight.cols().max(1)).enumerate() {
+        weight.read_row(row, out);
+    }
+    values
 }

@@ -34,6 +34,17 @@ impl DirWriter {
         &self.target
     }
 
+    /// The same folder, to become `target` instead, which must have the same parent.
+    ///
+    /// # Panics
+    /// If it has another one.
+    #[must_use]
+    pub fn renamed(mut self, target: &Path) -> Self {
+        assert_eq!(parent_of(target), parent_of(&self.target), "a folder stays beside its first name");
+        self.target = target.to_path_buf();
+        self
+    }
+
     /// Writes and syncs one file of the folder.
     ///
     /// # Errors

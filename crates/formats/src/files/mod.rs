@@ -106,6 +106,26 @@ pub fn remove_dir_all(dir: &Path) -> Result<(), FileError> {
     }
 }
 
+/// Gives a file another name in the same folder; a file that has that name is replaced.
+///
+/// # Errors
+/// When the file is missing or access is refused.
+pub fn rename_file(from: &Path, to: &Path) -> Result<(), FileError> {
+    rename(from, to).map_err(|source| FileError::from_io("rename", from, source))?;
+    sync_dir(parent_of(to))
+}
+
+/// Removes a file; a missing one is fine.
+///
+/// # Errors
+/// When access is refused.
+pub fn remove_file(path: &Path) -> Result<(), FileError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result.map_err(|source| FileError::from_io("remove", path, source)),
+    }
+}
+
 /// Reads a whole file of at most `limit` bytes.
 ///
 /// # Errors

@@ -19,7 +19,7 @@ const MAX_UNSORTED_PATTERNS: usize = 2000;
 
 /// Keys that change what an adapter computes, or which modules it touches, in ways that Attune does not have. Each must
 /// have a value that switches it off: absent, null, false, or empty.
-const MUST_BE_OFF: [&str; 17] = [
+const MUST_BE_OFF: [&str; 16] = [
     "alora_invocation_tokens",
     "arrow_config",
     "ensure_weight_tying",
@@ -35,7 +35,6 @@ const MUST_BE_OFF: [&str; 17] = [
     "target_parameters",
     "trainable_token_indices",
     "use_bdlora",
-    "use_dora",
     "use_qalora",
 ];
 
@@ -96,6 +95,8 @@ pub struct AdapterConfig {
     pub alpha_pattern: BTreeMap<String, f32>,
     /// Scale by alpha / sqrt(r) instead.
     pub use_rslora: bool,
+    /// DoRA: every module has magnitudes.
+    pub use_dora: bool,
     /// What would change the result and is not supported, each as key and value; filled by [`AdapterConfig::read`]. An
     /// adapter may only be used, and written, when this is empty.
     pub unsupported: Vec<String>,
@@ -119,6 +120,7 @@ impl Default for AdapterConfig {
             rank_pattern: BTreeMap::new(),
             alpha_pattern: BTreeMap::new(),
             use_rslora: false,
+            use_dora: false,
             unsupported: Vec::new(),
             ignored: Vec::new(),
         }
@@ -238,7 +240,7 @@ impl AdapterConfig {
             revision: self.revision.as_deref(),
             target_modules,
             task_type: self.task_type.as_deref(),
-            use_dora: false,
+            use_dora: self.use_dora,
             use_rslora: self.use_rslora,
         };
         let Ok(text) = serde_json::to_string_pretty(&written) else { unreachable!("strings and numbers become JSON") };
@@ -316,6 +318,7 @@ impl Keys<'_> {
             rank_pattern: self.take("rank_pattern")?.unwrap_or_default(),
             alpha_pattern: self.take("alpha_pattern")?.unwrap_or_default(),
             use_rslora: self.take("use_rslora")?.unwrap_or(default.use_rslora),
+            use_dora: self.take("use_dora")?.unwrap_or(default.use_dora),
             ..default
         };
         self.check_numbers(&config)?;

@@ -64,14 +64,14 @@ pub enum PeftError {
         /// What is wrong.
         reason: String,
     },
-    /// A module has one of its two matrices.
+    /// A module lacks one of its matrices.
     #[error("{}: module {module} has no {missing}", path.display())]
     Unpaired {
         /// The tensor file.
         path: PathBuf,
         /// The module.
         module: String,
-        /// `lora_A` or `lora_B`.
+        /// `lora_A`, `lora_B` or `lora_magnitude_vector`.
         missing: &'static str,
     },
     /// The matrices of a module do not have the rank of the configuration.
@@ -87,6 +87,26 @@ pub enum PeftError {
         b: Vec<usize>,
         /// The rank that the configuration gives this module.
         rank: usize,
+    },
+    /// The magnitudes of a module are not one per output.
+    #[error("{}: module {module}: lora_magnitude_vector is {shape:?}, the module has {outputs} outputs", path.display())]
+    MagnitudeShape {
+        /// The tensor file.
+        path: PathBuf,
+        /// The module.
+        module: String,
+        /// Shape as found.
+        shape: Vec<usize>,
+        /// Rows of B.
+        outputs: usize,
+    },
+    /// A module has the same matrix under two names.
+    #[error("{}: {name:?} is the second tensor of its kind for its module", path.display())]
+    Twice {
+        /// The tensor file.
+        path: PathBuf,
+        /// The second name.
+        name: String,
     },
     /// Matrices of a module that the configuration does not target: PEFT would ignore them in silence.
     #[error("{}: module {module} has matrices, but target_modules of adapter_config.json does not name it", path.display())]
@@ -121,7 +141,7 @@ impl PeftError {
             }
             Self::Unsupported { .. } => {
                 "merge this adapter into its base with PEFT (merge_and_unload) and use the merged model, or choose a \
-                 plain LoRA adapter"
+                 plain LoRA or DoRA adapter"
                     .into()
             }
             Self::Pattern { .. } => {
@@ -129,7 +149,12 @@ impl PeftError {
                  back-references"
                     .into()
             }
-            Self::Unpaired { .. } | Self::Shape { .. } | Self::NotTargeted { .. } | Self::Empty { .. } => {
+            Self::Unpaired { .. }
+            | Self::Shape { .. }
+            | Self::MagnitudeShape { .. }
+            | Self::Twice { .. }
+            | Self::NotTargeted { .. }
+            | Self::Empty { .. } => {
                 "adapter_config.json and adapter_model.safetensors do not belong together; take both from one source"
                     .into()
             }

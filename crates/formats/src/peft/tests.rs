@@ -83,7 +83,6 @@ fn unknown_keys_are_dropped_and_named() {
 #[test]
 fn what_changes_the_mathematics_is_reported() {
     for (keys, expected) in [
-        (r#""use_dora": true"#, "use_dora true"),
         (r#""bias": "lora_only""#, "bias \"lora_only\""),
         (r#""modules_to_save": ["lm_head"]"#, "modules_to_save [\"lm_head\"]"),
         (r#""fan_in_fan_out": true"#, "fan_in_fan_out true"),
@@ -119,9 +118,9 @@ fn what_changes_the_mathematics_is_reported() {
 }
 
 #[test]
-#[should_panic(expected = "use_dora true")]
+#[should_panic(expected = "lora_bias true")]
 fn what_cannot_be_computed_cannot_be_written() {
-    config_with(r#""use_dora": true"#).unwrap().to_json();
+    config_with(r#""lora_bias": true"#).unwrap().to_json();
 }
 
 #[test]
@@ -277,12 +276,16 @@ fn tensor_names() {
     assert_eq!(name, "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight");
     assert_eq!(parse_tensor_name(&name), Some((Q, Matrix::A)));
     assert_eq!(parse_tensor_name(&tensor_name(Q, Matrix::B)), Some((Q, Matrix::B)));
+    let magnitude = "base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector";
+    assert_eq!(tensor_name(Q, Matrix::Magnitude), magnitude);
+    assert_eq!(parse_tensor_name(magnitude), Some((Q, Matrix::Magnitude)));
+    assert_eq!(parse_tensor_name(&format!("{magnitude}.weight")), Some((Q, Matrix::Magnitude)));
     for foreign in [
         "base_model.model.lora_A.weight",
+        "base_model.model.lora_magnitude_vector",
         "base_model.model..lora_A.weight",
         "base_model.model.x.lora_A.default.weight",
         "base_model.model.x.lora_embedding_A",
-        "base_model.model.x.lora_magnitude_vector",
         "base_model.model.x.lora_B.bias",
         "base_model.model.lm_head.weight",
         "x.lora_A.weight",

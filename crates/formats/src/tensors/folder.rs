@@ -91,8 +91,8 @@ impl WeightFolder {
 
 /// The tensors of one or more files.
 #[derive(Debug, Default)]
-pub(super) struct Mapped {
-    pub(super) tensors: BTreeMap<String, MappedTensor>,
+pub(crate) struct Mapped {
+    pub(crate) tensors: BTreeMap<String, MappedTensor>,
     /// Tensors that share their values with a stored one: safetensors' writer for PyTorch stores such values once and
     /// puts the other names into `__metadata__`. Names of tied heads and embeddings, as a rule.
     pub(super) aliases: BTreeMap<String, String>,
@@ -101,7 +101,7 @@ pub(super) struct Mapped {
 }
 
 /// Maps one file.
-pub(super) fn map_file(path: &Path) -> Result<Mapped, TensorError> {
+pub(crate) fn map_file(path: &Path) -> Result<Mapped, TensorError> {
     let file = Arc::new(MappedFile::open(path)?);
     let Header { entries, metadata } = header::parse(path, file.as_ref().as_ref())?;
     let tensor = |Entry { name, dtype, shape, range }| {

@@ -18,8 +18,9 @@ mod error;
 mod folder;
 mod header;
 mod mapped;
-mod scan;
+pub(crate) mod scan;
 mod small;
+mod stream;
 
 use std::fmt;
 use std::ops::Range;
@@ -33,9 +34,9 @@ pub use header::MAX_HEADER_BYTES;
 pub use mapped::MappedFile;
 pub use scan::Scan;
 pub use small::{F32Tensor, TensorView, read_tensors, write_tensors, write_tensors_into};
+pub use stream::{PlannedTensor, write_stream_into};
 
-pub(crate) use folder::pickle_in;
-pub(crate) use header::UniqueKeys;
+pub(crate) use folder::{map_file, pickle_in};
 
 /// How the elements of a tensor are stored (little endian).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

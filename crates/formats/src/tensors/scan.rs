@@ -12,7 +12,7 @@ use super::{DType, WeightFolder};
 const SLAB_BYTES: usize = 8 << 20;
 
 /// Bytes that a thread looks at in one go.
-const PIECE_BYTES: usize = 256 << 10;
+pub(crate) const PIECE_BYTES: usize = 256 << 10;
 
 /// What the bytes of a model say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,18 +25,23 @@ pub struct Scan {
     pub bytes: u64,
 }
 
+/// Runs `scan` on so many threads; its argument says whether it may use them.
+pub(crate) fn on_threads<T: Send>(threads: usize, scan: impl FnOnce(bool) -> T + Send) -> T {
+    let pool = match threads {
+        0 | 1 => None,
+        // Where the system gives no more threads, one does the work.
+        _ => rayon::ThreadPoolBuilder::new().num_threads(threads).build().ok(),
+    };
+    match &pool {
+        Some(pool) => pool.install(|| scan(true)),
+        None => scan(false),
+    }
+}
+
 impl WeightFolder {
     /// Reads every byte of the weight files once, on so many threads.
     pub fn scan(&self, threads: usize) -> Scan {
-        let pool = match threads {
-            0 | 1 => None,
-            // Where the system gives no more threads, one does the work.
-            _ => rayon::ThreadPoolBuilder::new().num_threads(threads).build().ok(),
-        };
-        match &pool {
-            Some(pool) => pool.install(|| self.scan_files(true)),
-            None => self.scan_files(false),
-        }
+        on_threads(threads, |parallel| self.scan_files(parallel))
     }
 
     fn scan_files(&self, parallel: bool) -> Scan {
@@ -61,13 +66,13 @@ impl WeightFolder {
 }
 
 /// `range` in pieces of `step` bytes, which is a multiple of every element's size.
-fn cut(range: &Range<usize>, step: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+pub(crate) fn cut(range: &Range<usize>, step: usize) -> impl Iterator<Item = Range<usize>> + use<> {
     let end = range.end;
     range.clone().step_by(step).map(move |start| start..end.min(start + step))
 }
 
 /// The hash of `bytes`, and whether all of the pieces are finite.
-fn scan_bytes(bytes: &[u8], pieces: &[(Range<usize>, DType)], parallel: bool) -> (String, bool) {
+pub(crate) fn scan_bytes(bytes: &[u8], pieces: &[(Range<usize>, DType)], parallel: bool) -> (String, bool) {
     let mut hasher = blake3::Hasher::new();
     let (mut all_finite, mut rest) = (true, pieces);
     let finite = |(range, dtype): &(Range<usize>, DType)| is_finite(*dtype, &bytes[range.clone()]);

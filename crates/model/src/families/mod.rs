@@ -1,6 +1,7 @@
 //! Families as data: each file turns a `config.json` into a [`DecoderSpec`]. Tensor names are the same in all four.
 
 mod config;
+pub(crate) mod gguf;
 mod llama;
 mod mistral;
 mod qwen2;

@@ -120,3 +120,16 @@ pub fn trained_texts(model: &TextModel, encoded: &Encoded) -> Vec<String> {
     }
     runs.iter().map(|ids| ids.iter().map(|id| model.token_text(*id)).collect()).collect()
 }
+
+/// Python with the named module, of the peers' environment or as `ATTUNE_PEER_PYTHON` says; says SKIPPED without.
+pub fn python_with(module: &str) -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let beside = if cfg!(windows) { "target/peers/Scripts/python.exe" } else { "target/peers/bin/python" };
+    let python = std::env::var_os("ATTUNE_PEER_PYTHON").map_or_else(|| root.join(beside), PathBuf::from);
+    let works = std::process::Command::new(&python).args(["-c", &format!("import {module}")]).output();
+    if works.is_ok_and(|output| output.status.success()) {
+        return Some(python);
+    }
+    println!("SKIPPED: there is no Python with {module}: run `cargo xtask peers`, or set ATTUNE_PEER_PYTHON");
+    None
+}

@@ -60,6 +60,8 @@ pub struct Sizes {
     best_adapter_bytes: u64,
     /// Ranks of the adapted linears of each layer, added up.
     ranks: Vec<u64>,
+    /// Outputs of the linears of each layer that have DoRA, added up.
+    dora_outputs: Vec<u64>,
     lowest_layer: usize,
     /// Whether the side paths' inputs are masked.
     dropout: bool,
@@ -125,8 +127,10 @@ impl Sizes {
     /// The sizes of training `adapter` on a model.
     pub fn new(spec: &DecoderSpec, adapter: &Adapter, surroundings: &Surroundings) -> Self {
         let mut ranks = vec![0; spec.layers];
+        let mut dora_outputs = vec![0; spec.layers];
         for module in &adapter.modules {
             ranks[module.layer] += module.rank as u64;
+            dora_outputs[module.layer] += module.magnitude.as_ref().map_or(0, Vec::len) as u64;
         }
         Self {
             spec: spec.clone(),
@@ -136,6 +140,7 @@ impl Sizes {
             adapter_parameters: adapter.parameters() as u64,
             best_adapter_bytes: if surroundings.keeps_best { F32 } else { 0 },
             ranks,
+            dora_outputs,
             lowest_layer: adapter.lowest_layer(),
             dropout: adapter.spec.dropout > 0.0,
             threads: surroundings.threads,
@@ -206,11 +211,13 @@ impl Sizes {
             .sum()
     }
 
-    /// `LayerSaved` per token: x, q, k, v, o, lse, x2, gate, up, low-rank rows, and q and k before their norms.
+    /// `LayerSaved` per token: x, q, k, v, o, lse, x2, gate, up, low-rank rows, q and k before their norms, and what
+    /// DoRA's factors are applied to.
     fn kept(&self, layer: usize) -> u64 {
         let Dimensions { a, c, q, kv, f, h } = self.dimensions();
         let before_norms = if self.spec.qk_norm { a * (q + kv) } else { 0 };
-        F32 * c + a * (q + 2 * kv) + before_norms + a * q + F32 * h + F32 * c + 2 * a * f + F32 * self.ranks[layer]
+        let adapters = F32 * self.ranks[layer] + a * self.dora_outputs[layer];
+        F32 * c + a * (q + 2 * kv) + before_norms + a * q + F32 * h + F32 * c + 2 * a * f + adapters
     }
 
     /// Per token, the widest moment of a layer's forward beside what it keeps. Every product packs its input once.
@@ -238,7 +245,9 @@ impl Sizes {
         let freed = freed + a * (q + kv) + F32 * h;
         let first_norm = (2 * a * (q + 2 * kv + c)).saturating_sub(freed);
         let widest = down.max(swiglu).max(second_norm).max(attention).max(first_norm);
-        F32 * c + widest + F32 * self.ranks[layer]
+        // Gradients below DoRA's factors take the place of what the factors were applied to, in f32 on the stream.
+        let below_factors = if self.dora_outputs[layer] > 0 { F32 * c } else { 0 };
+        F32 * c + widest + F32 * self.ranks[layer] + below_factors
     }
 
     /// Rows with a target before and after the last norm, and their gradients.

@@ -137,7 +137,8 @@ impl Speed {
             alpha_pattern: Default::default(),
             ..adapter.clone()
         };
-        let adapter = Adapter::init(&own, &adapter, 1)?;
+        let mut adapter = Adapter::init(&own, &adapter, 1)?;
+        adapter.set_magnitudes(&base, backend);
         let (rows, segment) = typical(plan);
         let (attention_forward, attention_backward) =
             measure_attention(backend, &own, segment, backend.activation_dtype(dtype));

@@ -41,6 +41,7 @@ fn adapter_spec() -> AdapterSpec {
         rank_pattern: Default::default(),
         alpha_pattern: Default::default(),
         use_rslora: false,
+        use_dora: false,
     }
 }
 

@@ -5,7 +5,7 @@ use crate::cpu::guarded_memory::{Guarded, Side};
 use crate::cpu::pack::Layout;
 use crate::cpu::pack::PackArgs;
 use crate::rng;
-use crate::weight::DType;
+use crate::weight::Element;
 
 /// Whether the kernel can run here, on the processor or in the emulator; says so if it cannot.
 fn ready() -> bool {
@@ -280,7 +280,7 @@ fn the_packer_and_the_kernel_fit() {
         let mut panel = vec![u32::MAX; factors.height() * LEFT.steps(k)];
         let args = PackArgs {
             source: source.as_ptr().cast(),
-            dtype: DType::F32,
+            dtype: Element::F32,
             layout: Layout::LanesMajor,
             stride: k,
             lanes: rows,

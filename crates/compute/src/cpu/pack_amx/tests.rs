@@ -4,7 +4,7 @@ use crate::cpu::kernels_amx;
 use crate::rng;
 
 /// Bytes of `elements` elements: numbers of ordinary size, and every ninth one of any bits at all.
-fn source_bytes(dtype: DType, elements: usize, seed: u64) -> Vec<u8> {
+fn source_bytes(dtype: Element, elements: usize, seed: u64) -> Vec<u8> {
     const SPECIAL: [u32; 12] = [
         0x8000_0000, // -0
         0x0000_0001, // denormal
@@ -24,30 +24,30 @@ fn source_bytes(dtype: DType, elements: usize, seed: u64) -> Vec<u8> {
             let bits = rng::mix(seed ^ (i << 32));
             let ordinary = (rng::uniform_f32(bits) - 0.5) * 3.0;
             match (dtype, i % 9) {
-                (DType::F32, 0) => SPECIAL[(bits % 12) as usize].to_le_bytes().to_vec(),
-                (DType::F32, _) => ordinary.to_le_bytes().to_vec(),
+                (Element::F32, 0) => SPECIAL[(bits % 12) as usize].to_le_bytes().to_vec(),
+                (Element::F32, _) => ordinary.to_le_bytes().to_vec(),
                 (_, 0) => (bits as u16).to_le_bytes().to_vec(),
-                (DType::Bf16, _) => half::bf16::from_f32(ordinary).to_le_bytes().to_vec(),
-                (DType::F16, _) => half::f16::from_f32(ordinary).to_le_bytes().to_vec(),
+                (Element::Bf16, _) => half::bf16::from_f32(ordinary).to_le_bytes().to_vec(),
+                (Element::F16, _) => half::f16::from_f32(ordinary).to_le_bytes().to_vec(),
             }
         })
         .collect()
 }
 
 /// The bits of one element as bf16.
-fn expected_bf16(dtype: DType, bytes: &[u8], element: usize) -> u16 {
+fn expected_bf16(dtype: Element, bytes: &[u8], element: usize) -> u16 {
     let half_bits = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
     let value = match dtype {
-        DType::Bf16 => return half_bits(2 * element),
-        DType::F16 => half::f16::from_bits(half_bits(2 * element)).to_f32(),
-        DType::F32 => f32::from_le_bytes(std::array::from_fn(|i| bytes[4 * element + i])),
+        Element::Bf16 => return half_bits(2 * element),
+        Element::F16 => half::f16::from_bits(half_bits(2 * element)).to_f32(),
+        Element::F32 => f32::from_le_bytes(std::array::from_fn(|i| bytes[4 * element + i])),
     };
     let value = if value.is_subnormal() { 0.0f32.copysign(value) } else { value };
     half::bf16::from_f32(value).to_bits()
 }
 
 struct Case {
-    dtype: DType,
+    dtype: Element,
     layout: Layout,
     lanes: usize,
     width: usize,
@@ -112,7 +112,7 @@ fn panels_are_the_source_rounded() {
         println!("SKIPPED: this machine lacks AVX-512 BF16");
         return;
     }
-    for dtype in [DType::F32, DType::F16, DType::Bf16] {
+    for dtype in [Element::F32, Element::F16, Element::Bf16] {
         for layout in [Layout::LanesMajor, Layout::KMajor] {
             for (lanes, width) in
                 [(1, 16), (2, 16), (15, 16), (16, 16), (5, 32), (16, 32), (17, 32), (31, 32), (32, 32)]
@@ -139,7 +139,7 @@ fn rate_of_packing() {
     }
     const ROWS: usize = 512;
     const K: usize = 512;
-    for dtype in [DType::F32, DType::Bf16] {
+    for dtype in [Element::F32, Element::Bf16] {
         for layout in [Layout::LanesMajor, Layout::KMajor] {
             let stride = 2048;
             let bytes = vec![0u8; ROWS * stride * dtype.size_bytes()];

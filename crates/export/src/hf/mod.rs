@@ -1,0 +1,73 @@
+//! A model as a Hugging Face folder: fused, or only converted to another type.
+
+mod config;
+mod text_files;
+mod weights;
+
+use std::path::Path;
+
+use attune_compute::Backend;
+use attune_formats::files::DirWriter;
+use attune_model::BaseModel;
+
+use crate::error::ExportError;
+use crate::floats::FloatType;
+use crate::tuned::Tuned;
+
+pub use config::config_of_spec;
+pub use weights::DEFAULT_SHARD_BYTES;
+
+/// How a folder is written.
+#[derive(Debug, Clone, Copy)]
+pub struct FolderOptions {
+    /// One type for all matrices and vectors; `None` keeps each in the base's own type, and what the base stores in blocks
+    /// becomes bf16.
+    pub dtype: Option<FloatType>,
+    /// A new weight file is begun before it would be larger than this.
+    pub shard_bytes: u64,
+    /// `format` in the files' metadata: `pt` for Transformers, `mlx` for mlx-lm.
+    pub format: &'static str,
+}
+
+impl Default for FolderOptions {
+    fn default() -> Self {
+        Self { dtype: None, shard_bytes: DEFAULT_SHARD_BYTES, format: "pt" }
+    }
+}
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// Type of the matrices.
+    pub dtype: FloatType,
+    /// Tensors.
+    pub tensors: usize,
+    /// Tensors that the adapter changed.
+    pub changed: usize,
+    /// Bytes of all weights in the files.
+    pub bytes: u64,
+}
+
+/// Writes base plus adapter into a folder that is being filled. Memory: a few chunks of rows, whatever the model's size.
+///
+/// # Errors
+/// When the disk is full, a value does not fit into its type, or a file of the base that is copied is broken.
+pub fn write_folder(
+    dir: &DirWriter,
+    tuned: &Tuned,
+    backend: &dyn Backend,
+    options: &FolderOptions,
+) -> Result<Written, ExportError> {
+    let base = &tuned.base;
+    let written = weights::write(dir, base, tuned.adapter.as_ref(), backend, options)?;
+    let source = source_folder(base);
+    config::write(dir, base, source, written.dtype)?;
+    let own_template = tuned.text.chat_template().filter(|_| tuned.own_template);
+    text_files::write(dir, &tuned.text, source, own_template)?;
+    Ok(written)
+}
+
+/// The folder in Hugging Face layout that the base came from; `None` for a base that is one file.
+fn source_folder(base: &BaseModel) -> Option<&Path> {
+    Some(base.path()).filter(|path| path.is_dir())
+}
