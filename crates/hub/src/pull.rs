@@ -1,0 +1,320 @@
+//! A whole download: list, choose, fetch by several threads, check, record.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use attune_formats::files::{self, FileError};
+use serde::{Deserialize, Serialize};
+
+use crate::client::{Client, Endpoint};
+use crate::error::HubError;
+use crate::fetch::{Fetch, Fetched, hashes_of_file, read_small};
+use crate::names::{check_file_name, check_repository, encode};
+use crate::select::{INDEX, RemoteFile, Wanted, read_listing, select, shards};
+
+/// What to download.
+#[derive(Debug)]
+pub struct Pull<'a> {
+    /// From where.
+    pub endpoint: &'a Endpoint,
+    /// `org/name`.
+    pub repository: &'a str,
+    /// A branch, a tag or a commit.
+    pub revision: &'a str,
+    /// Into which folder.
+    pub out: &'a Path,
+    /// Which files.
+    pub wanted: &'a Wanted,
+    /// Files at once.
+    pub parallel: usize,
+    /// The pause before the first repetition.
+    pub first_pause: Duration,
+}
+
+/// Name of the record in the folder.
+pub const RECORD: &str = "pull.json";
+const SCRATCH: &str = ".pull";
+const MOST_LISTING_BYTES: u64 = 64 << 20;
+
+/// `pull.json`: what the folder holds and where it came from.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Record {
+    /// The hub.
+    pub endpoint: String,
+    /// The repository.
+    pub repository: String,
+    /// What was asked for.
+    pub revision: String,
+    /// What that was.
+    pub commit: String,
+    /// Every file, by name.
+    pub files: BTreeMap<String, RecordedFile>,
+}
+
+/// A file of the record.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RecordedFile {
+    /// Its size.
+    pub size_bytes: u64,
+    /// SHA-256 of its content.
+    pub sha256: String,
+    /// Whether the hub names a hash and it is this one's.
+    pub checked: bool,
+    /// The commit that it is of.
+    pub commit: String,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub struct Planned {
+    /// The commit.
+    pub commit: String,
+    /// The files, in order of name.
+    pub files: Vec<RemoteFile>,
+}
+
+/// What was done.
+#[derive(Debug)]
+pub struct Pulled {
+    /// The record as written.
+    pub record: Record,
+    /// Bytes that came over the line.
+    pub downloaded_bytes: u64,
+    /// Files that were there already.
+    pub present: BTreeSet<String>,
+}
+
+/// Sees how far it is. Called from several threads.
+pub trait Watch: Sync {
+    /// Bytes that are there, of how many.
+    fn progress(&self, done_bytes: u64, total_bytes: u64);
+    /// A request will be repeated.
+    fn again(&self, name: &str, reason: &str, pause: Duration);
+    /// Whether to stop.
+    fn stopped(&self) -> bool;
+}
+
+impl Pull<'_> {
+    /// Asks for the list of files and chooses.
+    ///
+    /// # Errors
+    /// Whatever the hub refuses, and names that are not safe.
+    pub fn plan(&self, watch: &dyn Watch) -> Result<Planned, HubError> {
+        check_repository(self.repository)?;
+        let client = Client::new();
+        let base = self.endpoint.address();
+        let address =
+            format!("{base}/api/models/{}/revision/{}?blobs=true", self.repository, encode(self.revision, false));
+        let listing = read_small(&self.fetcher(&client, watch), &address, MOST_LISTING_BYTES)?;
+        let (commit, all) = read_listing(&listing, &crate::client::shown(&address))?;
+        let mut chosen: Vec<RemoteFile> = select(self.repository, &all, self.wanted)?.into_iter().cloned().collect();
+        let whole_model = self.wanted.files.is_empty() && self.wanted.patterns.is_empty();
+        if whole_model && chosen.iter().any(|file| file.name == INDEX) {
+            let index = read_small(&self.fetcher(&client, watch), &self.address(&commit, INDEX), MOST_LISTING_BYTES)?;
+            chosen.extend(shards(self.repository, &index, &all)?.into_iter().cloned());
+        }
+        let mut folded = BTreeSet::new();
+        for file in &chosen {
+            check_file_name(&file.name)?;
+            if !folded.insert(file.name.to_lowercase()) || file.name == RECORD {
+                let reason = "another file would have its name on some systems";
+                return Err(HubError::UnsafeName { name: file.name.clone(), reason });
+            }
+        }
+        chosen.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(Planned { commit, files: chosen })
+    }
+
+    fn address(&self, commit: &str, name: &str) -> String {
+        format!("{}/{}/resolve/{commit}/{}", self.endpoint.address(), self.repository, encode(name, true))
+    }
+
+    fn fetcher<'b>(&'b self, client: &'b Client, watch: &'b dyn Watch) -> Fetch<'b> {
+        Fetch { client, endpoint: self.endpoint, repository: self.repository, first_pause: self.first_pause, watch }
+    }
+
+    /// Downloads what was planned. What is there and right is not fetched again.
+    ///
+    /// # Errors
+    /// Whatever the hub or the disk refuses; files that have arrived are kept.
+    pub fn run(&self, planned: &Planned, watch: &dyn Watch) -> Result<Pulled, HubError> {
+        files::create_dir_all(&self.out.join(SCRATCH))?;
+        let lock = self.lock()?;
+        let old = self.old_record();
+        let total: u64 = planned.files.iter().filter_map(|file| file.size_bytes).fold(0, u64::saturating_add);
+        self.check_space(planned, total)?;
+        let shared =
+            Shared { done: Mutex::new(0), total, next: AtomicUsize::new(0), failed: AtomicBool::new(false), watch };
+        let results: Mutex<Vec<(String, Fetched)>> = Mutex::new(Vec::new());
+        let failure: Mutex<Option<HubError>> = Mutex::new(None);
+        let client = Client::new();
+        std::thread::scope(|scope| {
+            for _ in 0..self.parallel.clamp(1, 8) {
+                scope.spawn(|| {
+                    while let Some(file) = planned.files.get(shared.next.fetch_add(1, Ordering::Relaxed)) {
+                        match self.one(&client, planned, file, old.as_ref(), &shared) {
+                            Ok(fetched) => lock_of(&results).push((file.name.clone(), fetched)),
+                            Err(error) => {
+                                shared.failed.store(true, Ordering::Relaxed);
+                                // The first one is the cause; others are interrupted by it.
+                                lock_of(&failure).get_or_insert(error);
+                            }
+                        }
+                        if shared.stopped() {
+                            break;
+                        }
+                    }
+                });
+            }
+        });
+        if let Some(error) = lock_of(&failure).take() {
+            return Err(error);
+        }
+        if watch.stopped() {
+            return Err(HubError::Interrupted);
+        }
+        let results = std::mem::take(&mut *lock_of(&results));
+        let pulled = self.record(planned, old, results);
+        let mut json = serde_json::to_vec_pretty(&pulled.record).unwrap_or_default();
+        json.push(b'\n');
+        files::write_atomic(&self.out.join(RECORD), &json)?;
+        drop(lock);
+        files::remove_dir_all(&self.out.join(SCRATCH))?;
+        Ok(pulled)
+    }
+
+    fn record(&self, planned: &Planned, old: Option<Record>, results: Vec<(String, Fetched)>) -> Pulled {
+        let mut recorded = old.map(|old| old.files).unwrap_or_default();
+        let (mut downloaded_bytes, mut present) = (0, BTreeSet::new());
+        for (name, fetched) in results {
+            downloaded_bytes += fetched.downloaded_bytes;
+            if fetched.was_present {
+                present.insert(name.clone());
+            }
+            let Fetched { size_bytes, sha256, checked, .. } = fetched;
+            recorded.insert(name, RecordedFile { size_bytes, sha256, checked, commit: planned.commit.clone() });
+        }
+        let record = Record {
+            endpoint: self.endpoint.address().into(),
+            repository: self.repository.into(),
+            revision: self.revision.into(),
+            commit: planned.commit.clone(),
+            files: recorded,
+        };
+        Pulled { record, downloaded_bytes, present }
+    }
+
+    fn lock(&self) -> Result<std::fs::File, HubError> {
+        let path = self.out.join(SCRATCH).join("lock");
+        let open = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let file = open.map_err(|source| FileError::from_io("open", &path, source))?;
+        match file.try_lock() {
+            Err(std::fs::TryLockError::WouldBlock) => Err(HubError::Locked { dir: self.out.into() }),
+            // Some network file systems cannot lock.
+            _ => Ok(file),
+        }
+    }
+
+    fn old_record(&self) -> Option<Record> {
+        let bytes = files::read_limited(&self.out.join(RECORD), MOST_LISTING_BYTES).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+
+    fn check_space(&self, planned: &Planned, total: u64) -> Result<(), HubError> {
+        let size = |path: PathBuf| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        let here: u64 =
+            planned.files.iter().map(|file| size(self.out.join(&file.name)) + size(self.part(&file.name))).sum();
+        let needed_bytes = total.saturating_sub(here);
+        match fs4::available_space(self.out) {
+            Ok(free_bytes) if free_bytes < needed_bytes => {
+                Err(HubError::NoSpace { dir: self.out.into(), needed_bytes, free_bytes })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn part(&self, name: &str) -> PathBuf {
+        self.out.join(SCRATCH).join(format!("{}.part", name.replace('/', "%2F")))
+    }
+
+    fn one(
+        &self,
+        client: &Client,
+        planned: &Planned,
+        file: &RemoteFile,
+        old: Option<&Record>,
+        shared: &Shared<'_>,
+    ) -> Result<Fetched, HubError> {
+        let path = self.out.join(&file.name);
+        if path.exists() {
+            let (sha256, git_sha1, size_bytes) = hashes_of_file(&path, shared)?;
+            let recorded = old.and_then(|old| old.files.get(&file.name));
+            let listed = match (&file.sha256, &file.git_sha1) {
+                (Some(listed), _) => Some(*listed == sha256),
+                (None, Some(listed)) => Some(*listed == git_sha1),
+                (None, None) => None,
+            };
+            let is_ours = recorded.is_some_and(|recorded| recorded.sha256 == sha256);
+            let is_this = is_ours && recorded.is_some_and(|recorded| recorded.commit == planned.commit);
+            if listed.unwrap_or(is_this) {
+                shared.add(size_bytes as i64);
+                let checked = listed.is_some();
+                return Ok(Fetched { size_bytes, sha256, checked, downloaded_bytes: 0, was_present: true });
+            }
+            if !is_ours {
+                return Err(HubError::Occupied { path });
+            }
+        }
+        let fetch = Fetch { watch: shared, ..self.fetcher(client, shared) };
+        let address = self.address(&planned.commit, &file.name);
+        let fetched =
+            fetch.file(file, &address, &planned.commit, &self.part(&file.name), &|bytes| shared.add(bytes))?;
+        files::create_dir_all(path.parent().unwrap_or(self.out))?;
+        crate::fetch::put(&self.part(&file.name), &path)?;
+        Ok(fetched)
+    }
+}
+
+/// What the threads share.
+struct Shared<'a> {
+    done: Mutex<u64>,
+    total: u64,
+    next: AtomicUsize,
+    failed: AtomicBool,
+    watch: &'a dyn Watch,
+}
+
+impl Shared<'_> {
+    fn add(&self, bytes: i64) {
+        let mut done = lock_of(&self.done);
+        *done = done.saturating_add_signed(bytes);
+        self.watch.progress(*done, self.total);
+    }
+}
+
+impl Watch for Shared<'_> {
+    fn progress(&self, _: u64, _: u64) {}
+
+    fn again(&self, name: &str, reason: &str, pause: Duration) {
+        self.watch.again(name, reason, pause);
+    }
+
+    fn stopped(&self) -> bool {
+        self.failed.load(Ordering::Relaxed) || self.watch.stopped()
+    }
+}
+
+fn lock_of<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Sleeps, and wakes up when it is to stop.
+pub(crate) fn sleep(pause: Duration, watch: &dyn Watch) {
+    let begin = Instant::now();
+    while begin.elapsed() < pause && !watch.stopped() {
+        std::thread::sleep(Duration::from_millis(50).min(pause));
+    }
+}
