@@ -13,7 +13,7 @@
 use std::path::{Path, PathBuf};
 
 use attune_compute::reference::Reference;
-use attune_export::gguf::{GgufType, write_gguf};
+use attune_export::gguf::{GgufType, Types, write_gguf};
 use attune_export::hf::{FolderOptions, write_folder};
 use attune_export::{Tuned, tuned::open_model};
 use attune_formats::files::DirWriter;
@@ -276,7 +276,7 @@ fn llama_cpp_opens_every_type_that_we_write() {
         for kind in GgufType::ALL {
             let what = format!("{family} as {kind}");
             let path = scratch.path().join(format!("{family}.gguf"));
-            write_gguf(&path, &tuned, &Reference, kind, "tiny").unwrap();
+            write_gguf(&path, &tuned, &Reference, Types::Of(kind), "tiny").unwrap();
             let args: [&dyn AsRef<std::ffi::OsStr>; 7] =
                 [&path, &"--prompts", &prompts, &"--texts", &texts, &"--new-tokens", &"10"];
             let theirs: Answer = peers.run("llama_cpp_run.py", &args).unwrap_or_else(|error| panic!("{what}: {error}"));

@@ -34,6 +34,9 @@ struct Encoded {
     bytes: Vec<u8>,
 }
 
+/// A matrix in blocks, or the name of the one that cannot be, and why.
+type EncodeResult = Result<Vec<u8>, (String, EncodeError)>;
+
 impl BaseModel {
     /// The bytes that all weights take when the linears are in blocks of `kind`; `None` where a linear cannot be.
     pub fn quantized_bytes(&self, kind: BlockType) -> Option<u64> {
@@ -60,7 +63,7 @@ impl BaseModel {
         if let Some((name, weight)) = self.named_linears().find(|(_, weight)| matches!(weight.dtype(), DType::Block(_)))
         {
             let reason = format!("it is stored as {:?} already", weight.dtype());
-            return Err(ModelError::Quantize { dir: self.dir().to_path_buf(), name, reason });
+            return Err(ModelError::Quantize { dir: self.path().to_path_buf(), name, reason });
         }
         self.check_blocks(kind)?;
         if let Some(weights) = cache.and_then(|cache| self.read_cache(cache, kind)) {
@@ -98,7 +101,7 @@ impl BaseModel {
             Some((name, weight)) => {
                 let cols = weight.cols();
                 let reason = format!("its rows of {cols} values are not whole blocks of {} ({kind})", kind.block_len());
-                Err(ModelError::Quantize { dir: self.dir().to_path_buf(), name, reason })
+                Err(ModelError::Quantize { dir: self.path().to_path_buf(), name, reason })
             }
         }
     }
@@ -116,7 +119,7 @@ impl BaseModel {
             }
             done
         };
-        let mut results: Vec<(usize, Result<Vec<u8>, (String, EncodeError)>)> = std::thread::scope(|scope| {
+        let mut results: Vec<(usize, EncodeResult)> = std::thread::scope(|scope| {
             let others: Vec<_> = (1..threads.max(1)).map(|_| scope.spawn(work)).collect();
             let mut all = work();
             for other in others {
@@ -134,7 +137,7 @@ impl BaseModel {
                 Ok(bytes) => Ok(Encoded { name: linears[at].0.clone(), bytes }),
                 Err((name, error)) => {
                     let reason = format!("{error} ({})", error.hint());
-                    Err(ModelError::Quantize { dir: self.dir().to_path_buf(), name, reason })
+                    Err(ModelError::Quantize { dir: self.path().to_path_buf(), name, reason })
                 }
             })
             .collect()
@@ -153,7 +156,7 @@ impl BaseModel {
 
     /// The base mapped anew, so that the pages of what was encoded are given back, with other linears.
     fn with_linears(self, weights: Vec<Weight>) -> Result<Self, ModelError> {
-        let dir = self.dir().to_path_buf();
+        let dir = self.path().to_path_buf();
         drop(self);
         let mut base = Self::load(&dir)?;
         let mut weights = weights.into_iter();
