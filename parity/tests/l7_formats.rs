@@ -13,11 +13,11 @@
 use std::path::{Path, PathBuf};
 
 use attune_compute::reference::Reference;
-use attune_export::gguf::{GgufType, write_gguf};
+use attune_export::gguf::{GgufType, Types, write_gguf};
 use attune_export::hf::{FolderOptions, write_folder};
 use attune_export::{Tuned, tuned::open_model};
 use attune_formats::files::DirWriter;
-use attune_model::{Adapter, BaseModel, Decoder, Sampling, generate};
+use attune_model::{Adapter, AdapterLayout, BaseModel, Decoder, Sampling, generate};
 use attune_parity::peers::{FAMILIES, Peers, PromptAnswer, TinyModel};
 use attune_parity::tolerances::tolerance;
 use attune_parity::{Arithmetic, Comparison, Golden, Quantity, Rung};
@@ -204,13 +204,14 @@ fn tiny_text(peers: &Peers) -> attune_text::TextModel {
 }
 
 /// How far llama.cpp's logits may be from ours over the same file, as a norm: it rounds activations to the partner type of
-/// the weights (f16, bf16, Q8_0, Q8_K), we do not. Measured: f32 2e-6, f16 2e-4, bf16 3e-3, Q8_0 8e-3, the rest 1.3e-2.
+/// the weights (f16, bf16, Q8_0, Q8_K), we do not, and neither does Transformers, which is held to `f32`. Measured, worst of
+/// four families: f32 3e-7, f16 3e-4, bf16 3e-3, blocks 5e-2.
 fn llama_cpp_limit(kind: GgufType) -> f64 {
     match kind {
         GgufType::F32 => 2e-5,
         GgufType::F16 => 1e-3,
         GgufType::Bf16 => 1e-2,
-        _ => 4e-2,
+        _ => 1e-1,
     }
 }
 
@@ -276,7 +277,7 @@ fn llama_cpp_opens_every_type_that_we_write() {
         for kind in GgufType::ALL {
             let what = format!("{family} as {kind}");
             let path = scratch.path().join(format!("{family}.gguf"));
-            write_gguf(&path, &tuned, &Reference, kind, "tiny").unwrap();
+            write_gguf(&path, &tuned, &Reference, Types::Of(kind), "tiny").unwrap();
             let args: [&dyn AsRef<std::ffi::OsStr>; 7] =
                 [&path, &"--prompts", &prompts, &"--texts", &texts, &"--new-tokens", &"10"];
             let theirs: Answer = peers.run("llama_cpp_run.py", &args).unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -287,6 +288,12 @@ fn llama_cpp_opens_every_type_that_we_write() {
             let error = norm_error(&read_back, &theirs.prompts);
             println!("{what}: llama.cpp's logits differ by {error:.1e}");
             assert!(error < llama_cpp_limit(kind), "{what}: {error}");
+            if family != "llama" {
+                // It leaves out llama's rotary divisors, and decodes blocks by the package `gguf`.
+                let widened: Answer = peers.run("open_model.py", &[&path, &prompts]).unwrap();
+                let error = norm_error(&read_back, &widened.prompts);
+                assert!(error < llama_cpp_limit(GgufType::F32), "{what}: Transformers' logits differ by {error}");
+            }
             for (sentence, answer) in sentences.iter().zip(&theirs.texts) {
                 assert_eq!(answer.ids, tuned.text.encode_raw(sentence).unwrap(), "{what}: {sentence:?}, llama.cpp");
                 assert_eq!(answer.ids, text.encode_raw(sentence).unwrap(), "{what}: {sentence:?}, read back");
@@ -325,9 +332,12 @@ fn we_open_what_gguf_and_llama_cpp_wrote() {
                 assert_eq!(text.encode_raw(sentence).unwrap(), expected, "{what}: {sentence:?}");
             }
             assert_eq!(text.chat_template(), original.text.chat_template(), "{what}");
-            assert_eq!(text.stop_ids(), original.text.stop_ids(), "{what}");
+            // A GGUF file alone says less: every token that is named like an end ends, as in llama.cpp.
+            for id in original.text.stop_ids() {
+                assert!(text.stop_ids().contains(id), "{what}: {id} is not in {:?}", text.stop_ids());
+            }
             // Transformers widens the blocks and computes in f32, as we do. It leaves out llama's rotary divisors.
-            let (script, limit) = if family == "llama" { ("llama_cpp_run.py", 4e-2) } else { ("open_model.py", 2e-5) };
+            let (script, limit) = if family == "llama" { ("llama_cpp_run.py", 1e-1) } else { ("open_model.py", 2e-5) };
             let limit = if kind == "f32" { 2e-5 } else { limit };
             let theirs: Answer = match script {
                 "open_model.py" => peers.run(script, &[&path, &prompts]),
@@ -339,5 +349,51 @@ fn we_open_what_gguf_and_llama_cpp_wrote() {
             assert!(error < limit, "{what}: {error}");
             std::fs::remove_file(&path).unwrap();
         }
+    }
+}
+
+#[test]
+fn adapters_of_mlx_are_read_and_written() {
+    let Some(peers) = Peers::with(&["mlx.core", "mlx_lm", "peft", "torch", "transformers"]) else { return };
+    let scratch = tempfile::tempdir().unwrap();
+    let run = |model: &Path, prompts: &Path, adapter: &Path| -> Answer {
+        peers.run("mlx_run.py", &[&model, &prompts, &"--adapter", &adapter, &"--new-tokens", &"6"]).unwrap()
+    };
+    // Theirs, some layers and modules, and all with DoRA.
+    let some: &[&str] = &["lora", "--layers", "1", "--keys", "self_attn.q_proj,mlp.down_proj", "--rank", "3"];
+    for (family, args) in [("mistral", some), ("qwen2", &["dora", "--scale", "2.5"][..])] {
+        let tiny = peers.tiny_model(family).unwrap();
+        let prompts = write_json(&scratch.path().join("prompts.json"), &tiny.prompts);
+        let out = scratch.path().join(format!("{family}-theirs"));
+        let mut all: Vec<&dyn AsRef<std::ffi::OsStr>> = vec![&tiny.dir, &out];
+        all.extend(args.iter().map(|arg| arg as &dyn AsRef<std::ffi::OsStr>));
+        let _: Value = peers.run("make_mlx.py", &all).unwrap();
+        let folder = out.join("adapter");
+        let theirs = run(&tiny.dir, &prompts, &folder);
+        let base = BaseModel::load(&tiny.dir).unwrap();
+        let adapter = Adapter::open(&base.spec, &folder).unwrap();
+        assert_same(
+            &format!("{family}, mlx-lm's adapter"),
+            &ours(&base, Some(&adapter), &tiny.prompts, 6),
+            &theirs.prompts,
+        );
+        let without = ours(&base, None, &tiny.prompts, 0);
+        assert!(norm_error(&without, &theirs.prompts) > 0.05, "{family}: the adapter does something");
+    }
+    // Ours, from what PEFT made.
+    for (family, kind) in [("llama", "lora"), ("qwen3", "dora"), ("mistral", "rslora")] {
+        let tiny = peers.tiny_model(family).unwrap();
+        let prompts = write_json(&scratch.path().join("prompts.json"), &tiny.prompts);
+        let dir = scratch.path().join(family);
+        std::fs::create_dir(&dir).unwrap();
+        let (folder, expected) = peft_adapter(&peers, &tiny, kind, &dir);
+        let base = BaseModel::load(&tiny.dir).unwrap();
+        let adapter = Adapter::open(&base.spec, &folder).unwrap();
+        let written = dir.join("mlx");
+        adapter.save(AdapterLayout::Mlx, &written, &tiny.dir.to_string_lossy()).unwrap();
+        let theirs = run(&tiny.dir, &prompts, &written);
+        assert_same(&format!("{family} + {kind}, our folder in mlx-lm"), &theirs.prompts, &expected);
+        let again = Adapter::open(&base.spec, &written).unwrap();
+        assert_same(&format!("{family} + {kind}, read back"), &ours(&base, Some(&again), &tiny.prompts, 0), &expected);
     }
 }
