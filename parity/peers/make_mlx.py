@@ -4,7 +4,8 @@
                                     [--rank R] [--scale S] [--fuse] [--gguf]
 
 MODEL_FOLDER needs a tokenizer (make_tiny_model.py makes such folders). Writes OUT_FOLDER/adapter, with --fuse
-OUT_FOLDER/fused, with --gguf (llama and mistral only) OUT_FOLDER/fused/model.gguf as well. Everything is done by the
+OUT_FOLDER/fused, with --gguf (llama and mistral only) OUT_FOLDER/fused/model.gguf as well (llama.cpp refuses it: the kinds
+of its tokens have the wrong type). Prints {"adapter": folder}. Everything is done by the
 commands that a user would type, `python -m mlx_lm lora` and `python -m mlx_lm fuse`, a few steps on three sentences.
 """
 
@@ -68,6 +69,8 @@ def main() -> int:
         gguf = ["--export-gguf", "--gguf-path", "model.gguf"] if args.gguf else []
         paths = ["--adapter-path", str(args.out / "adapter"), "--save-path", str(args.out / "fused")]
         mlx_lm("fuse", "--model", str(args.model), *paths, *gguf)
+    json.dump({"adapter": str(args.out / "adapter")}, sys.stdout)
+    print()
     return 0
 
 

@@ -133,7 +133,7 @@ fn mlx_lm_opens_what_we_write() {
         let loaded = named(name);
         let adapter = evened(&loaded);
         let dir = scratch.path().join(name);
-        adapter.save(AdapterLayout::Mlx, &dir, "base").unwrap();
+        adapter.save(AdapterLayout::Mlx, &loaded.base.spec, &dir, "base").unwrap();
         let answer = ask(&python, &loaded, &dir, None);
         println!("{}", compare(&loaded, &adapter, &answer).unwrap_or_else(|mismatch| panic!("{mismatch}")));
 
