@@ -404,3 +404,41 @@ fn adapters_of_mlx_are_read_and_written() {
         assert_same(&format!("{family} + {kind}, read back"), &ours(&base, Some(&again), &tiny.prompts, 0), &expected);
     }
 }
+
+#[test]
+fn adapters_of_llama_cpp_are_read_and_written() {
+    let Some(peers) = Peers::with(&["llama_cpp_library", "gguf", "torch", "transformers", "peft"]) else { return };
+    let scratch = tempfile::tempdir().unwrap();
+    for (family, kind) in [("llama", "lora"), ("mistral", "rslora"), ("qwen2", "lora"), ("qwen3", "lora")] {
+        let tiny = peers.tiny_model(family).unwrap();
+        let dir = scratch.path().join(family);
+        std::fs::create_dir(&dir).unwrap();
+        let prompts = write_json(&dir.join("prompts.json"), &tiny.prompts);
+        let (folder, expected) = peft_adapter(&peers, &tiny, kind, &dir);
+        let tuned = Tuned::load(&tiny.dir, None, &LoadOptions::default()).unwrap();
+        let model = dir.join("base.gguf");
+        write_gguf(&model, &tuned, &Reference, Types::Of(GgufType::F32), "tiny").unwrap();
+
+        // Ours in llama.cpp.
+        let adapter = Adapter::open(&tuned.base.spec, &folder).unwrap();
+        let written = dir.join("ours.gguf");
+        adapter.save(AdapterLayout::GgufLora, &tuned.base.spec, &written, "").unwrap();
+        let args: [&dyn AsRef<std::ffi::OsStr>; 7] =
+            [&model, &"--prompts", &prompts, &"--adapter", &written, &"--new-tokens", &"6"];
+        let theirs: Answer = peers.run("llama_cpp_run.py", &args).unwrap();
+        let limit = llama_cpp_limit(GgufType::F32);
+        let error = norm_error(&expected, &theirs.prompts);
+        println!("{family} + {kind}, our file in llama.cpp: {error:.1e}");
+        assert!(error < limit, "{family} + {kind}: {error}");
+        let args: [&dyn AsRef<std::ffi::OsStr>; 5] = [&model, &"--prompts", &prompts, &"--new-tokens", &"0"];
+        let without: Answer = peers.run("llama_cpp_run.py", &args).unwrap();
+        assert!(norm_error(&expected, &without.prompts) > 0.05, "{family}: the adapter does something");
+
+        // Theirs in Attune.
+        let made = dir.join("theirs.gguf");
+        let _: Value = peers.run("make_gguf_lora.py", &[&tiny.dir, &folder, &made, &"f32"]).unwrap();
+        let read = Adapter::open(&tuned.base.spec, &made).unwrap();
+        let error = norm_error(&ours(&tuned.base, Some(&read), &tiny.prompts, 0), &expected);
+        assert!(error < limit, "{family} + {kind}, their file: {error}");
+    }
+}
