@@ -29,7 +29,10 @@ fn a_run_is_verified_damaged_and_migrated() {
     fs::write(&state, text.replacen("\"seed\": ", "\"seed\":  ", 1)).unwrap();
     let said = ft(scratch.dir(), &["checkpoint", "verify", "new", "--json"]);
     assert_eq!(said.code, Some(3), "{}", said.stderr);
-    let finding = &said.json()["report"]["parts"][0]["findings"][0];
+    let report = said.json();
+    let parts = report["report"]["parts"].as_array().unwrap();
+    let newest = parts.iter().find(|part| part["dir"].as_str().unwrap().ends_with("step-000006")).unwrap();
+    let finding = &newest["findings"][0];
     assert_eq!((finding["rule"].as_str(), finding["file"].as_str()), (Some("R8"), Some("state.json")));
     scratch.ft(&["checkpoint", "migrate", "new", "--out", "newer"]).refused(3, &["R8", "ft checkpoint verify"]);
     scratch.ft(&["checkpoint", "verify", "nowhere"]).refused(1, &["not found"]);
