@@ -152,6 +152,8 @@ impl Fetch<'_> {
         add: &dyn Fn(i64),
     ) -> Result<Option<String>, HubError> {
         let tag_file = tag_file_of(part);
+        // In words, so that it is not taken for git's hash of the content.
+        let of_commit = format!("commit {commit}");
         let recorded = files::read_limited(&tag_file, 1024).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         let mut known = recorded.filter(|_| part.exists());
         let mut counted = 0i64;
@@ -166,7 +168,7 @@ impl Fetch<'_> {
                 return Ok(known);
             }
             // Where the hub gives no etag, the commit says whether it is the same file.
-            let same = |tag: Option<&str>| Some(tag.unwrap_or(commit)) == known.as_deref();
+            let same = |tag: Option<&str>| Some(tag.unwrap_or(&of_commit)) == known.as_deref();
             let answer = self.ask(address, here, &same)?;
             if let Some(other) = answer.commit.as_deref().filter(|other| *other != commit) {
                 let reason = format!("commit {commit} was asked for, the hub sends {}", shown(other));
@@ -183,7 +185,7 @@ impl Fetch<'_> {
                 let reason = "the range that is sent is not the one asked for".into();
                 return Err(HubError::Protocol { address: shown(address), reason });
             }
-            let tag = answer.etag.clone().unwrap_or_else(|| commit.to_owned());
+            let tag = answer.etag.clone().unwrap_or_else(|| of_commit.clone());
             files::write_atomic(&tag_file, tag.as_bytes())?;
             known = Some(tag);
             add(offset as i64 - counted);
@@ -344,8 +346,16 @@ fn tag_file_of(part: &Path) -> PathBuf {
     name.into()
 }
 
+/// What says, until the record is written, that a file is from here.
+pub(crate) fn note_file_of(part: &Path) -> PathBuf {
+    let mut name = part.as_os_str().to_owned();
+    name.push("-done");
+    name.into()
+}
+
 /// Removes a part and what is known of it.
 pub(crate) fn remove_part(part: &Path) -> Result<(), HubError> {
     files::remove_file(part)?;
+    files::remove_file(&note_file_of(part))?;
     Ok(files::remove_file(&tag_file_of(part))?)
 }

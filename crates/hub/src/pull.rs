@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::client::{Client, Endpoint};
 use crate::error::HubError;
-use crate::fetch::{Fetch, Fetched, hashes_of_file, read_small, remove_part};
+use crate::fetch::{Fetch, Fetched, hashes_of_file, note_file_of, read_small, remove_part};
 use crate::names::{check_file_name, check_repository, encode, fits};
 use crate::select::{INDEX, RemoteFile, Wanted, is_pickle, read_listing, select, shards};
 
@@ -187,10 +187,10 @@ impl Pull<'_> {
         let results = std::mem::take(&mut *lock_of(&results));
         let pulled = self.record(planned, old, results);
         let path = self.out.join(RECORD);
-        let json = serde_json::to_vec_pretty(&pulled.record);
-        let mut json = json.map_err(|error| HubError::BadRecord { path: path.clone(), reason: error.to_string() })?;
-        json.push(b'\n');
-        files::write_atomic(&path, &json)?;
+        files::write_atomic(&path, &to_json(&pulled.record, &path)?)?;
+        for file in &planned.files {
+            remove_part(&self.part(&file.name))?;
+        }
         self.tidy(lock);
         Ok(pulled)
     }
@@ -204,8 +204,7 @@ impl Pull<'_> {
             if fetched.was_present {
                 present.insert(name.clone());
             }
-            let Fetched { size_bytes, sha256, checked, .. } = fetched;
-            recorded.insert(name, RecordedFile { size_bytes, sha256, checked, commit: planned.commit.clone() });
+            recorded.insert(name, recorded_of(&fetched, &planned.commit));
         }
         let record = Record {
             endpoint: self.endpoint.address().into(),
@@ -285,10 +284,12 @@ impl Pull<'_> {
         old: Option<&Record>,
         shared: &Shared<'_>,
     ) -> Result<Fetched, HubError> {
-        let path = self.out.join(&file.name);
+        let (path, part) = (self.out.join(&file.name), self.part(&file.name));
         if path.exists() {
             let (sha256, git_sha1, size_bytes) = hashes_of_file(&path, file.sha256.is_none(), shared)?;
-            let recorded = old.and_then(|old| old.files.get(&file.name));
+            let note = files::read_limited(&note_file_of(&part), 4096).ok();
+            let note: Option<RecordedFile> = note.and_then(|note| serde_json::from_slice(&note).ok());
+            let recorded = note.as_ref().or_else(|| old?.files.get(&file.name));
             let listed = match (&file.sha256, &file.git_sha1) {
                 (Some(listed), _) => Some(*listed == sha256),
                 (None, Some(listed)) => Some(*listed == git_sha1),
@@ -307,14 +308,27 @@ impl Pull<'_> {
         }
         let fetch = Fetch { watch: shared, ..self.fetcher(client, shared) };
         let address = self.address(&planned.commit, &file.name);
-        let fetched =
-            fetch.file(file, &address, &planned.commit, &self.part(&file.name), &|bytes| shared.add(bytes))?;
+        let fetched = fetch.file(file, &address, &planned.commit, &part, &|bytes| shared.add(bytes))?;
+        // Before the file has its name: a pull that ends early must know its own files again.
+        let entry = recorded_of(&fetched, &planned.commit);
+        files::write_atomic(&note_file_of(&part), &to_json(&entry, &part)?)?;
         files::create_dir_all(path.parent().unwrap_or(self.out))?;
         // The content was synced when it arrived.
-        files::rename_file(&self.part(&file.name), &path)?;
-        remove_part(&self.part(&file.name))?;
+        files::rename_file(&part, &path)?;
         Ok(fetched)
     }
+}
+
+fn recorded_of(fetched: &Fetched, commit: &str) -> RecordedFile {
+    let Fetched { size_bytes, checked, .. } = *fetched;
+    RecordedFile { size_bytes, sha256: fetched.sha256.clone(), checked, commit: commit.into() }
+}
+
+fn to_json(value: &impl Serialize, path: &Path) -> Result<Vec<u8>, HubError> {
+    let json = serde_json::to_vec_pretty(value);
+    let mut json = json.map_err(|error| HubError::BadRecord { path: path.into(), reason: error.to_string() })?;
+    json.push(b'\n');
+    Ok(json)
 }
 
 /// What the threads share.
