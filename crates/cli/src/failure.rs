@@ -10,6 +10,7 @@ use attune_export::ExportError;
 use attune_formats::checkpoint::CheckpointError;
 use attune_formats::files::FileError;
 use attune_formats::tensors::TensorError;
+use attune_hub::HubError;
 use attune_model::ModelError;
 use attune_text::TextError;
 use attune_train::TrainError;
@@ -23,6 +24,8 @@ pub(crate) const USAGE: u8 = 2;
 /// Exit code: a gate refused.
 pub(crate) const REFUSED: u8 = 3;
 
+/// Exit code: the user ended the work, and the same command goes on with it.
+pub(crate) const RESUMABLE: u8 = 75;
 /// Exit code: the user ended the work and there is nothing to resume; what a shell reports for SIGINT.
 pub(crate) const INTERRUPTED: u8 = 130;
 
@@ -124,6 +127,25 @@ impl From<CurateError> for Failure {
             CurateError::Refused { .. } => REFUSED,
             CurateError::Exists { .. } | CurateError::Setting { .. } => USAGE,
             CurateError::Interrupted => INTERRUPTED,
+            _ => FAILED,
+        };
+        let hint = error.hint();
+        Self::from_error(error, hint, exit_code)
+    }
+}
+
+impl From<HubError> for Failure {
+    fn from(error: HubError) -> Self {
+        let exit_code = match error {
+            HubError::Interrupted => RESUMABLE,
+            HubError::Pickle { .. } | HubError::UnsafeName { .. } => REFUSED,
+            HubError::Repository { .. }
+            | HubError::Address { .. }
+            | HubError::BadToken { .. }
+            | HubError::Choice { .. }
+            | HubError::NothingFits { .. }
+            | HubError::Occupied { .. }
+            | HubError::OtherRepository { .. } => USAGE,
             _ => FAILED,
         };
         let hint = error.hint();

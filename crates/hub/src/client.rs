@@ -77,7 +77,8 @@ impl Endpoint {
     fn may_ask(&self, uri: &Uri) -> bool {
         match uri.scheme_str() {
             Some("https") => true,
-            Some("http") => is_loopback(uri) || self.origin.scheme_str() == Some("http") && !is_loopback(&self.origin),
+            // A hub elsewhere must not send anyone to what listens on this machine, nor the other way round.
+            Some("http") => self.origin.scheme_str() == Some("http") && is_loopback(uri) == is_loopback(&self.origin),
             _ => false,
         }
     }
@@ -111,6 +112,8 @@ pub(crate) struct Answer {
     pub(crate) etag: Option<String>,
     /// `X-Repo-Commit` of an answer of the hub itself.
     pub(crate) commit: Option<String>,
+    /// `X-Linked-Size` of an answer of the hub itself.
+    pub(crate) linked_bytes: Option<u64>,
 }
 
 /// Why nothing came back.
@@ -154,7 +157,7 @@ impl Client {
         let refuse = |address: &str, reason| NoAnswer::Fatal(HubError::Address { address: shown(address), reason });
         let mut offset = offset;
         let mut uri: Uri = address.parse().map_err(|_| refuse(address, "this is no address"))?;
-        let (mut etag, mut commit) = (None, None);
+        let (mut etag, mut commit, mut linked_bytes) = (None, None, None);
         for _ in 0..=MOST_REDIRECTS {
             if !endpoint.may_ask(&uri) {
                 return Err(refuse(&uri.to_string(), "plain http to another machine"));
@@ -166,16 +169,17 @@ impl Client {
             if let Some(token) = endpoint.token_for(&uri) {
                 request = request.header("authorization", format!("Bearer {}", token.secret()));
             }
-            let response = request.call().map_err(|error| no_answer(&error))?;
+            let response = request.call().map_err(|error| no_answer(&error, &shown(&uri.to_string())))?;
             let (parts, body) = response.into_parts();
             let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
             if endpoint.is_origin(&uri) {
                 etag = header("x-linked-etag").or_else(|| header("etag")).map(|tag| bare_etag(&tag)).or(etag);
                 commit = header("x-repo-commit").or(commit);
+                linked_bytes = header("x-linked-size").and_then(|size| size.parse().ok()).or(linked_bytes);
             }
             let status = parts.status.as_u16();
             if !matches!(status, 301 | 302 | 303 | 307 | 308) {
-                return Ok(Answer { status, headers: parts.headers, body, etag, commit });
+                return Ok(Answer { status, headers: parts.headers, body, etag, commit, linked_bytes });
             }
             let target = header("location").unwrap_or_default();
             if !keep_offset(etag.as_deref()) {
@@ -211,10 +215,10 @@ fn join(base: &Uri, target: &str) -> Option<Uri> {
     text.parse::<Uri>().ok().filter(|uri| uri.host().is_some())
 }
 
-fn no_answer(error: &ureq::Error) -> NoAnswer {
+fn no_answer(error: &ureq::Error, address: &str) -> NoAnswer {
     match error {
         ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::InvalidProxyUrl | ureq::Error::TlsRequired => {
-            NoAnswer::Fatal(HubError::Connection { address: String::new(), reason: error.to_string(), attempts: 1 })
+            NoAnswer::Fatal(HubError::Connection { address: address.into(), reason: error.to_string(), attempts: 1 })
         }
         error => NoAnswer::Broken(error.to_string()),
     }
@@ -246,7 +250,13 @@ mod tests {
         assert!(plain.may_ask(&uri("http://mirror.example/a")));
         assert!(!hub.may_ask(&uri("http://hub.example/a")));
         assert!(!hub.may_ask(&uri("file://hub.example/a")));
-        assert!(hub.may_ask(&uri("http://127.0.0.1:80/a")));
+        assert!(!hub.may_ask(&uri("http://127.0.0.1:80/a")));
+        assert!(!plain.may_ask(&uri("http://localhost/a")));
+        let local = endpoint("http://127.0.0.1:9000");
+        assert!(local.may_ask(&uri("http://localhost:80/a")) && local.may_ask(&uri("http://[::1]:80/a")));
+        assert!(!local.may_ask(&uri("http://cdn.example/a")));
+        assert!(local.token_for(&uri("http://127.0.0.1:9000/a")).is_some());
+        assert!(local.token_for(&uri("http://127.0.0.1:9001/a")).is_none());
     }
 
     #[test]

@@ -118,7 +118,7 @@ pub enum HubError {
         got: String,
     },
     /// The repository's weights are pickles only, or a pickle was asked for.
-    #[error("{repository}: {} a pickle, which can run any program when it is read", names.join(", "))]
+    #[error("{repository}: not downloaded, for reading such files can run any program: {}", names.join(", "))]
     Pickle {
         /// The repository.
         repository: String,
@@ -146,6 +146,24 @@ pub enum HubError {
     Occupied {
         /// The file.
         path: PathBuf,
+    },
+    /// The record of the folder cannot be read.
+    #[error("{}: {reason}", path.display())]
+    BadRecord {
+        /// The record.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The folder holds another repository.
+    #[error("{} holds {holds}, not {repository}", dir.display())]
+    OtherRepository {
+        /// The folder.
+        dir: PathBuf,
+        /// What its record says.
+        holds: String,
+        /// What was to be downloaded.
+        repository: String,
     },
     /// Another process downloads into the same folder.
     #[error("{}: another download into this folder is running", dir.display())]
@@ -208,9 +226,16 @@ impl HubError {
             }
             Self::NothingFits { .. } => "see `ft pull --dry-run --include '*'` for what there is".into(),
             Self::Occupied { .. } => "choose another --out, or move the file away".into(),
+            Self::BadRecord { .. } => {
+                "remove this file and run the command again; files that are right are not fetched again".into()
+            }
+            Self::OtherRepository { .. } => "choose another --out".into(),
             Self::Locked { .. } => "wait for it, or choose another --out".into(),
             Self::NoSpace { .. } => "free space, or choose --out on another disk".into(),
             Self::Interrupted => "the same command goes on where it stopped".into(),
+            Self::File(FileError::DiskFull { .. }) => {
+                "free space, or choose --out on another disk; what has arrived is kept".into()
+            }
             Self::File(error) => return error.hint(),
         })
     }

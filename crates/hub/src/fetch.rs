@@ -1,8 +1,9 @@
 //! One file: asked for, continued after breaks, checked.
 
+use std::cell::Cell;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use attune_formats::files::{self, FileError};
@@ -117,11 +118,16 @@ impl Fetch<'_> {
     ) -> Result<Fetched, HubError> {
         let mut downloaded_bytes = 0;
         let was_begun = part.exists();
+        let counted = Cell::new(0);
+        let add = &|bytes: i64| {
+            counted.set(counted.get() + bytes);
+            add(bytes);
+        };
         let etag = self.transfer(file, address, commit, part, &mut downloaded_bytes, add)?;
         match check(file, etag.as_deref(), part, self.watch) {
             // What an earlier process left may be what is wrong: once more, from the start.
             Err(HubError::Checksum { .. }) if was_begun => {
-                add(-(file.size_bytes.unwrap_or(0) as i64));
+                add(-counted.get());
                 let etag = self.transfer(file, address, commit, part, &mut downloaded_bytes, add)?;
                 check(file, etag.as_deref(), part, self.watch)
             }
@@ -145,11 +151,13 @@ impl Fetch<'_> {
         downloaded_bytes: &mut u64,
         add: &dyn Fn(i64),
     ) -> Result<Option<String>, HubError> {
-        let tag_file = part.with_extension("part-etag");
+        let tag_file = tag_file_of(part);
+        // In words, so that it is not taken for git's hash of the content.
+        let of_commit = format!("commit {commit}");
         let recorded = files::read_limited(&tag_file, 1024).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         let mut known = recorded.filter(|_| part.exists());
         let mut counted = 0i64;
-        let mut failed = 0;
+        let (mut failed, mut furthest) = (0, 0);
         loop {
             let mut here = std::fs::metadata(part).map_or(0, |metadata| metadata.len());
             if known.is_none() || file.size_bytes.is_some_and(|size| here > size) {
@@ -159,7 +167,8 @@ impl Fetch<'_> {
                 add(here as i64 - counted);
                 return Ok(known);
             }
-            let same = |tag: Option<&str>| tag.is_none() || tag == known.as_deref();
+            // Where the hub gives no etag, the commit says whether it is the same file.
+            let same = |tag: Option<&str>| Some(tag.unwrap_or(&of_commit)) == known.as_deref();
             let answer = self.ask(address, here, &same)?;
             if let Some(other) = answer.commit.as_deref().filter(|other| *other != commit) {
                 let reason = format!("commit {commit} was asked for, the hub sends {}", shown(other));
@@ -167,7 +176,7 @@ impl Fetch<'_> {
             }
             // Another file than the one begun, or a range that the server cannot serve: from the start.
             if here > 0 && (answer.status == 416 || answer.status == 206 && !same(answer.etag.as_deref())) {
-                remove(part)?;
+                remove_part(part)?;
                 known = None;
                 continue;
             }
@@ -176,7 +185,7 @@ impl Fetch<'_> {
                 let reason = "the range that is sent is not the one asked for".into();
                 return Err(HubError::Protocol { address: shown(address), reason });
             }
-            let tag = answer.etag.clone().or_else(|| known.clone()).unwrap_or_else(|| commit.to_owned());
+            let tag = answer.etag.clone().unwrap_or_else(|| of_commit.clone());
             files::write_atomic(&tag_file, tag.as_bytes())?;
             known = Some(tag);
             add(offset as i64 - counted);
@@ -188,7 +197,9 @@ impl Fetch<'_> {
             };
             let ended = self.receive(file, answer, part, offset, &mut count)?;
             let Attempt::Broken(reason) = ended else { return Ok(known) };
-            failed = if counted as u64 >= offset + PROGRESS_BYTES { 1 } else { failed + 1 };
+            // Beyond what ever arrived: a server that begins anew each time must not be asked for ever.
+            failed = if counted as u64 >= furthest + PROGRESS_BYTES { 1 } else { failed + 1 };
+            furthest = furthest.max(counted as u64);
             if failed >= ATTEMPTS {
                 return Err(HubError::Connection { address: shown(address), reason, attempts: failed });
             }
@@ -216,8 +227,7 @@ impl Fetch<'_> {
         };
         let mut out: File = open().map_err(wrong)?;
         let said = answer.body.content_length().map(|length| length.saturating_add(offset));
-        let linked = answer.headers.get("x-linked-size").and_then(|value| value.to_str().ok()?.parse().ok());
-        let size = file.size_bytes.or(said).or(linked);
+        let size = file.size_bytes.or(answer.linked_bytes).or(said);
         let most = size.unwrap_or(MOST_UNKNOWN_BYTES);
         let mut body = answer.body.as_reader();
         let mut block = vec![0; 256 << 10];
@@ -235,7 +245,7 @@ impl Fetch<'_> {
             here += read as u64;
             if here > most {
                 drop(out);
-                remove(part)?;
+                remove_part(part)?;
                 return Err(HubError::TooLong { name: file.name.clone(), expected_bytes: most });
             }
             out.write_all(&block[..read]).map_err(wrong)?;
@@ -286,23 +296,27 @@ fn check(
     part: &Path,
     watch: &dyn Watch,
 ) -> Result<(u64, String, bool), HubError> {
-    let (sha256, git_sha1, size) = hashes_of_file(part, watch)?;
     // A mirror may list no hashes; the hub's etag is then the hash.
     let from_etag = |digits| etag.filter(|tag| is_hex(tag, digits) && file.sha256.is_none() && file.git_sha1.is_none());
     let sha256_listed = file.sha256.as_deref().or(from_etag(64));
     let sha1_listed = file.git_sha1.as_deref().or(from_etag(40));
+    let (sha256, git_sha1, size) = hashes_of_file(part, sha256_listed.is_none(), watch)?;
     let pairs = [(sha256_listed, &sha256), (sha1_listed.filter(|_| sha256_listed.is_none()), &git_sha1)];
     for (listed, got) in pairs {
         if let Some(expected) = listed.filter(|listed| listed != got) {
-            remove(part)?;
+            remove_part(part)?;
             return Err(HubError::Checksum { name: file.name.clone(), expected: expected.into(), got: got.clone() });
         }
     }
     Ok((size, sha256, sha256_listed.or(sha1_listed).is_some()))
 }
 
-/// SHA-256, git's SHA-1 of a blob (`"blob N\0"` and the content), and the size.
-pub(crate) fn hashes_of_file(path: &Path, watch: &dyn Watch) -> Result<(String, String, u64), HubError> {
+/// SHA-256, git's SHA-1 of a blob (`"blob N\0"` and the content; of nothing unless `with_git`), and the size.
+pub(crate) fn hashes_of_file(
+    path: &Path,
+    with_git: bool,
+    watch: &dyn Watch,
+) -> Result<(String, String, u64), HubError> {
     let wrong = |source| FileError::from_io("read", path, source);
     let mut file = File::open(path).map_err(wrong)?;
     let size = file.metadata().map_err(wrong)?.len();
@@ -318,25 +332,30 @@ pub(crate) fn hashes_of_file(path: &Path, watch: &dyn Watch) -> Result<(String, 
             break;
         }
         sha256.update(&block[..read]);
-        sha1.update(&block[..read]);
+        if with_git {
+            sha1.update(&block[..read]);
+        }
     }
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     Ok((hex(&sha256.finalize()), hex(&sha1.finalize()), size))
 }
 
-fn remove(path: &Path) -> Result<(), HubError> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(FileError::from_io("remove", path, error).into())
-        }
-        _ => Ok(()),
-    }
+fn tag_file_of(part: &Path) -> PathBuf {
+    let mut name = part.as_os_str().to_owned();
+    name.push("-etag");
+    name.into()
 }
 
-/// Gives a checked part its name.
-#[allow(clippy::disallowed_methods, reason = "the content was synced when it arrived; a copy would double the disk")]
-pub(crate) fn put(part: &Path, path: &Path) -> Result<(), HubError> {
-    std::fs::rename(part, path).map_err(|source| FileError::from_io("rename", path, source))?;
-    files::sync_dir(path.parent().unwrap_or(Path::new(".")))?;
-    Ok(())
+/// What says, until the record is written, that a file is from here.
+pub(crate) fn note_file_of(part: &Path) -> PathBuf {
+    let mut name = part.as_os_str().to_owned();
+    name.push("-done");
+    name.into()
+}
+
+/// Removes a part and what is known of it.
+pub(crate) fn remove_part(part: &Path) -> Result<(), HubError> {
+    files::remove_file(part)?;
+    files::remove_file(&note_file_of(part))?;
+    Ok(files::remove_file(&tag_file_of(part))?)
 }

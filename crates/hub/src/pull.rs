@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use attune_formats::files::{self, FileError};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::client::{Client, Endpoint};
 use crate::error::HubError;
-use crate::fetch::{Fetch, Fetched, hashes_of_file, read_small};
-use crate::names::{check_file_name, check_repository, encode};
-use crate::select::{INDEX, RemoteFile, Wanted, read_listing, select, shards};
+use crate::fetch::{Fetch, Fetched, hashes_of_file, note_file_of, read_small, remove_part};
+use crate::names::{check_file_name, check_repository, encode, fits};
+use crate::select::{INDEX, RemoteFile, Wanted, is_pickle, read_listing, select, shards};
 
 /// What to download.
 #[derive(Debug)]
@@ -37,6 +38,7 @@ pub struct Pull<'a> {
 /// Name of the record in the folder.
 pub const RECORD: &str = "pull.json";
 const SCRATCH: &str = ".pull";
+const LOCK: &str = "lock";
 const MOST_LISTING_BYTES: u64 = 64 << 20;
 
 /// `pull.json`: what the folder holds and where it came from.
@@ -74,6 +76,8 @@ pub struct Planned {
     pub commit: String,
     /// The files, in order of name.
     pub files: Vec<RemoteFile>,
+    /// Files that fit a pattern and can run programs when they are read: they are left where they are.
+    pub left_out: Vec<String>,
 }
 
 /// What was done.
@@ -85,6 +89,8 @@ pub struct Pulled {
     pub downloaded_bytes: u64,
     /// Files that were there already.
     pub present: BTreeSet<String>,
+    /// Files of the folder that an earlier pull brought from another commit, and this one did not ask for.
+    pub older: BTreeSet<String>,
 }
 
 /// Sees how far it is. Called from several threads.
@@ -125,7 +131,9 @@ impl Pull<'_> {
             }
         }
         chosen.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(Planned { commit, files: chosen })
+        let fits_a_pattern = |name: &str| self.wanted.patterns.iter().any(|pattern| fits(pattern, name));
+        let left_out = all.iter().map(|file| &file.name).filter(|name| is_pickle(name) && fits_a_pattern(name));
+        Ok(Planned { commit, files: chosen, left_out: left_out.cloned().collect() })
     }
 
     fn address(&self, commit: &str, name: &str) -> String {
@@ -143,7 +151,7 @@ impl Pull<'_> {
     pub fn run(&self, planned: &Planned, watch: &dyn Watch) -> Result<Pulled, HubError> {
         files::create_dir_all(&self.out.join(SCRATCH))?;
         let lock = self.lock()?;
-        let old = self.old_record();
+        let old = self.old_record()?;
         let total: u64 = planned.files.iter().filter_map(|file| file.size_bytes).fold(0, u64::saturating_add);
         self.check_space(planned, total)?;
         let shared =
@@ -158,9 +166,9 @@ impl Pull<'_> {
                         match self.one(&client, planned, file, old.as_ref(), &shared) {
                             Ok(fetched) => lock_of(&results).push((file.name.clone(), fetched)),
                             Err(error) => {
-                                shared.failed.store(true, Ordering::Relaxed);
-                                // The first one is the cause; others are interrupted by it.
+                                // The first one is the cause; others are interrupted by it, and so come later.
                                 lock_of(&failure).get_or_insert(error);
+                                shared.failed.store(true, Ordering::SeqCst);
                             }
                         }
                         if shared.stopped() {
@@ -178,24 +186,25 @@ impl Pull<'_> {
         }
         let results = std::mem::take(&mut *lock_of(&results));
         let pulled = self.record(planned, old, results);
-        let mut json = serde_json::to_vec_pretty(&pulled.record).unwrap_or_default();
-        json.push(b'\n');
-        files::write_atomic(&self.out.join(RECORD), &json)?;
-        drop(lock);
-        files::remove_dir_all(&self.out.join(SCRATCH))?;
+        let path = self.out.join(RECORD);
+        files::write_atomic(&path, &to_json(&pulled.record, &path)?)?;
+        for file in &planned.files {
+            remove_part(&self.part(&file.name))?;
+        }
+        self.tidy(lock);
         Ok(pulled)
     }
 
     fn record(&self, planned: &Planned, old: Option<Record>, results: Vec<(String, Fetched)>) -> Pulled {
         let mut recorded = old.map(|old| old.files).unwrap_or_default();
+        recorded.retain(|name, _| check_file_name(name).is_ok() && self.out.join(name).exists());
         let (mut downloaded_bytes, mut present) = (0, BTreeSet::new());
         for (name, fetched) in results {
             downloaded_bytes += fetched.downloaded_bytes;
             if fetched.was_present {
                 present.insert(name.clone());
             }
-            let Fetched { size_bytes, sha256, checked, .. } = fetched;
-            recorded.insert(name, RecordedFile { size_bytes, sha256, checked, commit: planned.commit.clone() });
+            recorded.insert(name, recorded_of(&fetched, &planned.commit));
         }
         let record = Record {
             endpoint: self.endpoint.address().into(),
@@ -204,11 +213,13 @@ impl Pull<'_> {
             commit: planned.commit.clone(),
             files: recorded,
         };
-        Pulled { record, downloaded_bytes, present }
+        let of_before = |(name, file): (&String, &RecordedFile)| (file.commit != record.commit).then(|| name.clone());
+        let older = record.files.iter().filter_map(of_before).collect();
+        Pulled { record, downloaded_bytes, present, older }
     }
 
     fn lock(&self) -> Result<std::fs::File, HubError> {
-        let path = self.out.join(SCRATCH).join("lock");
+        let path = self.out.join(SCRATCH).join(LOCK);
         let open = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path);
         let file = open.map_err(|source| FileError::from_io("open", &path, source))?;
         match file.try_lock() {
@@ -218,9 +229,30 @@ impl Pull<'_> {
         }
     }
 
-    fn old_record(&self) -> Option<Record> {
-        let bytes = files::read_limited(&self.out.join(RECORD), MOST_LISTING_BYTES).ok()?;
-        serde_json::from_slice(&bytes).ok()
+    fn old_record(&self) -> Result<Option<Record>, HubError> {
+        let path = self.out.join(RECORD);
+        let bytes = match files::read_limited(&path, MOST_LISTING_BYTES) {
+            Err(FileError::NotFound { .. }) => return Ok(None),
+            bytes => bytes?,
+        };
+        let record: Record = serde_json::from_slice(&bytes)
+            .map_err(|error| HubError::BadRecord { path, reason: format!("no record of a download: {error}") })?;
+        if record.repository != self.repository {
+            let repository = self.repository.into();
+            return Err(HubError::OtherRepository { dir: self.out.into(), holds: record.repository, repository });
+        }
+        Ok(Some(record))
+    }
+
+    /// Takes the scratch folder away, unless parts of files that this pull did not ask for are in it.
+    fn tidy(&self, lock: std::fs::File) {
+        drop(lock);
+        let scratch = self.out.join(SCRATCH);
+        let mut entries = std::fs::read_dir(&scratch).into_iter().flatten().flatten();
+        if !entries.any(|entry| entry.file_name() != LOCK) {
+            // What remains is empty and does no harm.
+            let _ = std::fs::remove_file(scratch.join(LOCK)).and_then(|()| std::fs::remove_dir(&scratch));
+        }
     }
 
     fn check_space(&self, planned: &Planned, total: u64) -> Result<(), HubError> {
@@ -237,7 +269,11 @@ impl Pull<'_> {
     }
 
     fn part(&self, name: &str) -> PathBuf {
-        self.out.join(SCRATCH).join(format!("{}.part", name.replace('/', "%2F")))
+        // The hash tells apart what different folders hold; a path of all folders could be too long for a name.
+        let hash = Sha256::digest(name.as_bytes());
+        let last = name.rsplit('/').next().unwrap_or_default();
+        let hash: String = hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        self.out.join(SCRATCH).join(format!("{hash}-{last}.part"))
     }
 
     fn one(
@@ -248,10 +284,12 @@ impl Pull<'_> {
         old: Option<&Record>,
         shared: &Shared<'_>,
     ) -> Result<Fetched, HubError> {
-        let path = self.out.join(&file.name);
+        let (path, part) = (self.out.join(&file.name), self.part(&file.name));
         if path.exists() {
-            let (sha256, git_sha1, size_bytes) = hashes_of_file(&path, shared)?;
-            let recorded = old.and_then(|old| old.files.get(&file.name));
+            let (sha256, git_sha1, size_bytes) = hashes_of_file(&path, file.sha256.is_none(), shared)?;
+            let note = files::read_limited(&note_file_of(&part), 4096).ok();
+            let note: Option<RecordedFile> = note.and_then(|note| serde_json::from_slice(&note).ok());
+            let recorded = note.as_ref().or_else(|| old?.files.get(&file.name));
             let listed = match (&file.sha256, &file.git_sha1) {
                 (Some(listed), _) => Some(*listed == sha256),
                 (None, Some(listed)) => Some(*listed == git_sha1),
@@ -270,12 +308,27 @@ impl Pull<'_> {
         }
         let fetch = Fetch { watch: shared, ..self.fetcher(client, shared) };
         let address = self.address(&planned.commit, &file.name);
-        let fetched =
-            fetch.file(file, &address, &planned.commit, &self.part(&file.name), &|bytes| shared.add(bytes))?;
+        let fetched = fetch.file(file, &address, &planned.commit, &part, &|bytes| shared.add(bytes))?;
+        // Before the file has its name: a pull that ends early must know its own files again.
+        let entry = recorded_of(&fetched, &planned.commit);
+        files::write_atomic(&note_file_of(&part), &to_json(&entry, &part)?)?;
         files::create_dir_all(path.parent().unwrap_or(self.out))?;
-        crate::fetch::put(&self.part(&file.name), &path)?;
+        // The content was synced when it arrived.
+        files::rename_file(&part, &path)?;
         Ok(fetched)
     }
+}
+
+fn recorded_of(fetched: &Fetched, commit: &str) -> RecordedFile {
+    let Fetched { size_bytes, checked, .. } = *fetched;
+    RecordedFile { size_bytes, sha256: fetched.sha256.clone(), checked, commit: commit.into() }
+}
+
+fn to_json(value: &impl Serialize, path: &Path) -> Result<Vec<u8>, HubError> {
+    let json = serde_json::to_vec_pretty(value);
+    let mut json = json.map_err(|error| HubError::BadRecord { path: path.into(), reason: error.to_string() })?;
+    json.push(b'\n');
+    Ok(json)
 }
 
 /// What the threads share.
@@ -303,7 +356,7 @@ impl Watch for Shared<'_> {
     }
 
     fn stopped(&self) -> bool {
-        self.failed.load(Ordering::Relaxed) || self.watch.stopped()
+        self.failed.load(Ordering::SeqCst) || self.watch.stopped()
     }
 }
 

@@ -104,16 +104,37 @@ const BESIDE: [&str; 7] = [
     "USE_POLICY*",
     "?_Pooling/config.json",
 ];
-const PICKLES: [&str; 8] = ["*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.npy", "*.joblib"];
+/// Pickles, and what may hold them or other programs.
+const PICKLES: [&str; 14] = [
+    "*.bin",
+    "*.pt",
+    "*.pth",
+    "*.ckpt",
+    "*.pkl",
+    "*.pickle",
+    "*.dill",
+    "*.npy",
+    "*.npz",
+    "*.joblib",
+    "*.h5",
+    "*.hdf5",
+    "*.keras",
+    "*.msgpack",
+];
 /// The list of shards.
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
 
-fn is_pickle(name: &str) -> bool {
+pub(crate) fn is_pickle(name: &str) -> bool {
     PICKLES.iter().any(|pattern| fits(pattern, &name.to_ascii_lowercase()))
 }
 
+fn is_beside(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    BESIDE.iter().any(|pattern| fits(&pattern.to_ascii_uppercase(), &name))
+}
+
 /// A name without the number of its part: `x-00001-of-00003.gguf` as `x.gguf`.
-fn whole_name(name: &str) -> &str {
+pub(crate) fn whole_name(name: &str) -> &str {
     let stem = name.strip_suffix(".gguf").unwrap_or(name);
     match stem.len().checked_sub(15).and_then(|at| stem.split_at_checked(at)) {
         Some((whole, part)) if fits("-?????-of-?????", part) => whole,
@@ -146,7 +167,9 @@ pub(crate) fn select<'a>(
         chosen.extend(files.iter().filter(fitting));
     }
     for pattern in &wanted.patterns {
-        let hidden = |name: &str| name.split('/').any(|part| part.starts_with('.'));
+        // Only what git keeps: a name such as `../x` is to be refused, not passed over.
+        let hidden =
+            |name: &str| name.split('/').any(|part| part.starts_with('.') && !part.bytes().all(|byte| byte == b'.'));
         let before = chosen.len();
         let all: Vec<&RemoteFile> =
             files.iter().filter(|file| fits(pattern, &file.name) && !hidden(&file.name)).collect();
@@ -174,7 +197,7 @@ fn select_model<'a>(repository: &str, files: &'a [RemoteFile]) -> Result<Vec<&'a
     let named = |name: &str| files.iter().find(|file| file.name == name);
     let mut chosen: Vec<&RemoteFile> = files
         .iter()
-        .filter(|file| EXACT.contains(&file.name.as_str()) || BESIDE.iter().any(|pattern| fits(pattern, &file.name)))
+        .filter(|file| EXACT.contains(&file.name.as_str()) || is_beside(&file.name))
         .filter(|file| !is_pickle(&file.name))
         .collect();
     let top = |end: &str| {
@@ -272,6 +295,18 @@ mod tests {
         let error = chosen(&["config.json", "pytorch_model.bin"], &Wanted::default()).unwrap_err();
         assert!(matches!(error, HubError::Pickle { .. }), "{error}");
         assert!(matches!(chosen(&["config.json"], &Wanted::default()), Err(HubError::NothingFits { .. })));
+    }
+
+    #[test]
+    fn a_pattern_fetches_no_pickle_and_hides_no_hostile_name() {
+        let every = |names: &[&str]| chosen(names, &Wanted { patterns: vec!["*".into()], ..Wanted::default() });
+        let names =
+            ["a.bin", "a.BIN", "b.h5", "c.npy", "d.msgpack", "e.joblib", "f.pkl", ".gitattributes", "config.json"];
+        assert_eq!(every(&names).unwrap(), ["config.json"]);
+        assert_eq!(every(&["../x.json", "config.json"]).unwrap(), ["../x.json", "config.json"]);
+        assert!(matches!(every(&["a.bin"]), Err(HubError::Pickle { .. })));
+        let licences = ["license.md", "LICENCE", "model.safetensors"];
+        assert_eq!(chosen(&licences, &Wanted::default()).unwrap(), licences);
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub(crate) mod generate;
 pub(crate) mod import;
 pub(crate) mod init;
 pub(crate) mod plan;
+pub(crate) mod pull;
 pub(crate) mod quickstart;
 pub(crate) mod resume;
 pub(crate) mod schema;
