@@ -142,6 +142,7 @@ impl From<HubError> for Failure {
             HubError::Repository { .. }
             | HubError::Address { .. }
             | HubError::BadToken { .. }
+            | HubError::NoKeyStore
             | HubError::Choice { .. }
             | HubError::NothingFits { .. }
             | HubError::Occupied { .. }

@@ -182,7 +182,8 @@ impl Client {
                 return Ok(Answer { status, headers: parts.headers, body, etag, commit, linked_bytes });
             }
             let target = header("location").unwrap_or_default();
-            if !keep_offset(etag.as_deref()) {
+            // Where a redirect says nothing, the last answer decides.
+            if etag.is_some() && !keep_offset(etag.as_deref()) {
                 offset = 0;
             }
             uri = join(&uri, &target).ok_or_else(|| refuse(&uri.to_string(), "redirects to what is no address"))?;

@@ -39,6 +39,15 @@ pub enum HubError {
         /// Where it was found.
         from: String,
     },
+    /// This build cannot store tokens.
+    #[error("this build of ft has no access to the system's key store")]
+    NoKeyStore,
+    /// The system's key store does not work.
+    #[error("the system's key store: {reason}")]
+    KeyStore {
+        /// What it says.
+        reason: String,
+    },
     /// The hub refuses access.
     #[error("{address}: the hub refuses access ({status}{})", in_words(said))]
     Refused {
@@ -206,6 +215,13 @@ impl HubError {
                 "check HF_ENDPOINT; do not use what this server sends".into()
             }
             Self::BadToken { .. } => "take a new token from the hub's settings page".into(),
+            Self::NoKeyStore => {
+                "set HF_TOKEN, or write HF_TOKEN=... into .env of the current folder; `cargo install` with `--features key-store` builds ft with access"
+                    .into()
+            }
+            Self::KeyStore { .. } => {
+                "servers often have none: set HF_TOKEN, or write HF_TOKEN=... into .env of the current folder".into()
+            }
             Self::Refused { page, token_from: None, .. } => format!(
                 "check the name; if the model is gated, accept its licence on {page} and set HF_TOKEN to a token of that account"
             ),

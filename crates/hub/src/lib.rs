@@ -10,6 +10,7 @@
 mod client;
 mod error;
 mod fetch;
+mod key_store;
 mod names;
 mod pull;
 mod retry;

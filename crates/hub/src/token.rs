@@ -46,7 +46,7 @@ impl Token {
         &self.secret
     }
 
-    /// The first of: `HF_TOKEN`, `HF_TOKEN` in `.env` of the folder `here`, and, for `huggingface.co` alone, the file
+    /// The first of: `HF_TOKEN`, `HF_TOKEN` in `.env` of the folder `here`, what `stored` ([`Token::stored`]) has, and, for `huggingface.co` alone, the file
     /// that huggingface-cli keeps (`$HF_HOME/token`, `~/.cache/huggingface/token`).
     ///
     /// `.env` gives the token only, never the endpoint: a folder from elsewhere must not say where a token goes.
@@ -55,6 +55,7 @@ impl Token {
     /// [`HubError::BadToken`] when what is found cannot be a token.
     pub fn find(
         variable: impl Fn(&str) -> Option<String>,
+        stored: impl Fn(&str) -> Option<Self>,
         here: &Path,
         for_host: &str,
     ) -> Result<Option<Self>, HubError> {
@@ -64,6 +65,9 @@ impl Token {
         }
         if let Some(secret) = read_text(&here.join(".env")).and_then(|text| value_of(&text, "HF_TOKEN")) {
             return Self::new(&secret, ".env").map(Some);
+        }
+        if let Some(token) = stored(for_host) {
+            return Ok(Some(token));
         }
         if for_host != "huggingface.co" {
             return Ok(None);
@@ -115,15 +119,18 @@ mod tests {
                 "HF_HOME" => Some(home.display().to_string()),
                 _ => None,
             };
-            Token::find(variable, dir.path(), host).unwrap().map(|token| token.secret().to_owned())
+            let stored = |host: &str| (host == "stored.example").then(|| Token::new("hf_stored", "store").unwrap());
+            Token::find(variable, stored, dir.path(), host).unwrap().map(|token| token.secret().to_owned())
         };
         assert_eq!(find(None, "huggingface.co"), None);
         attune_formats::files::write_atomic(&home.join("token"), b"hf_file\n").unwrap();
         assert_eq!(find(None, "huggingface.co").as_deref(), Some("hf_file"));
+        assert_eq!(find(None, "stored.example").as_deref(), Some("hf_stored"));
         assert_eq!(find(None, "mirror.example"), None, "the file's token belongs to huggingface.co");
         attune_formats::files::write_atomic(&dir.path().join(".env"), b"# x\nA=b\nexport HF_TOKEN=\"hf_env\" # y\n")
             .unwrap();
         assert_eq!(find(None, "huggingface.co").as_deref(), Some("hf_env"));
+        assert_eq!(find(None, "stored.example").as_deref(), Some("hf_env"));
         assert_eq!(find(Some(" hf_variable\n"), "mirror.example").as_deref(), Some("hf_variable"));
     }
 

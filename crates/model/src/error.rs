@@ -1,6 +1,6 @@
 //! What can be wrong with a base model or an adapter.
 
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 /// A base model or an adapter that cannot be used, or a request that does not fit it.
 #[derive(Debug, thiserror::Error)]
@@ -169,10 +169,31 @@ pub enum ModelError {
     EmptyPrompt,
 }
 
+/// What to do where `path` is not there and ends like the name of a model on a hub, `org/name`.
+pub fn pull_hint(path: &Path) -> Option<String> {
+    let mut parts = path.components().rev().map_while(|part| match part {
+        Component::Normal(part) => part.to_str(),
+        _ => None,
+    });
+    let (name, organisation) = (parts.next()?, parts.next()?);
+    let plain = |part: &str| part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    // In a folder that is there, the name of a folder was mistyped.
+    if !plain(name) || !plain(organisation) || path.parent()?.exists() {
+        return None;
+    }
+    Some(format!(
+        "if this is a model of a hub: `ft pull {organisation}/{name}` downloads it to models/{organisation}/{name}, \
+         which is then the path"
+    ))
+}
+
 impl ModelError {
     /// What the user can do.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
+            Self::Config { path, .. } if path.parent().and_then(pull_hint).is_some() => {
+                return path.parent().and_then(pull_hint);
+            }
             Self::Config { .. } => "model.path must be a folder in Hugging Face layout (config.json, *.safetensors, tokenizer.json) or a .gguf file".into(),
             Self::ConfigJson { .. } | Self::ConfigKey { .. } => "take config.json from the model's original download".into(),
             Self::Unsupported { hint, .. } => hint.clone(),

@@ -24,7 +24,7 @@ pub mod weights;
 pub use adapter::{Adapter, AdapterModule, AdapterSpec, Gradients, LayerChoice, ModuleParameters, Targets};
 pub use batch::{PackedBatch, Target};
 pub use decoder::{Decoder, ForwardOptions, Pass, SavePolicy};
-pub use error::ModelError;
+pub use error::{ModelError, pull_hint};
 pub use generate::{Generated, KvCache, Sampling, StopReason, generate};
 pub use layout::AdapterLayout;
 pub use spec::{DecoderSpec, Linear, RopeScaling};

@@ -13,7 +13,7 @@ use attune_data::{DataSet, FileReport, FormatChoice, ReadOptions, Row, split_val
 use attune_formats::manifest::MadeFrom;
 use attune_model::gguf::is_gguf;
 use attune_model::{
-    Adapter, AdapterModule, AdapterSpec, BaseModel, DecoderSpec, LayerChoice, Linear, Targets, quantize,
+    Adapter, AdapterModule, AdapterSpec, BaseModel, DecoderSpec, LayerChoice, Linear, Targets, pull_hint, quantize,
 };
 use attune_text::{LoadOptions, TextModel, TrainOn};
 use serde_json::Value;
@@ -377,6 +377,8 @@ fn check_folder(key: &'static str, dir: &Path) -> Result<(), TrainError> {
     }
     let problem = if dir.exists() { "is not a folder" } else { "there is no such folder" };
     let hint = format!("check {key}: relative paths in ft.yaml start at the folder of that file");
+    let pull = pull_hint(dir).filter(|_| key == "model.path");
+    let hint = pull.map_or_else(|| hint.clone(), |pull| format!("{hint}; {pull}"));
     Err(TrainError::Setting { key, reason: format!("{}: {problem}", dir.display()), hint })
 }
 

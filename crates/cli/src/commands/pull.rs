@@ -1,6 +1,6 @@
 //! `ft pull`
 
-use std::io::{IsTerminal, Write};
+use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,12 +19,15 @@ use crate::{interrupt, output};
 /// A download that ended early goes on where it stopped, every file is checked against the hash that the hub lists, and
 /// what is there already is not fetched again; pull.json in the folder says what came from where. Pickles (.bin, .pt) are
 /// never fetched. HF_ENDPOINT names another hub. The token is that of HF_TOKEN, of .env in the current folder, or of
-/// huggingface-cli.
+/// huggingface-cli, or was kept with --login.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The model as on its page
-    #[arg(value_name = "ORG/NAME")]
-    repository: String,
+    #[arg(value_name = "ORG/NAME", required_unless_present = "login")]
+    repository: Option<String>,
+    /// Read a token from the terminal, or from stdin, and keep it in the system's key store for this hub
+    #[arg(long, conflicts_with_all = ["repository", "file", "include", "out", "dry_run", "json"])]
+    login: bool,
     /// Only this file, and again for more; of a GGUF in parts any of them stands for all
     #[arg(long, value_name = "NAME")]
     file: Vec<String>,
@@ -50,18 +53,20 @@ const PARALLEL: usize = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    // Before it becomes a path.
-    check_repository(&args.repository)?;
     let variable = |name: &str| std::env::var(name).ok();
     let address = variable("HF_ENDPOINT").filter(|address| !address.trim().is_empty());
     let endpoint = Endpoint::new(address.as_deref().unwrap_or(PUBLIC_HUB))?;
-    let token = Token::find(variable, Path::new("."), &endpoint.host())?;
+    // Without a repository clap asks for --login.
+    let Some(repository) = args.repository.as_deref() else { return login(&endpoint) };
+    // Before it becomes a path.
+    check_repository(repository)?;
+    let token = Token::find(variable, Token::stored, Path::new("."), &endpoint.host())?;
     let endpoint = endpoint.with_token(token);
-    let out = args.out.clone().unwrap_or_else(|| Path::new("models").join(&args.repository));
+    let out = args.out.clone().unwrap_or_else(|| Path::new("models").join(repository));
     let wanted = Wanted { files: args.file.clone(), patterns: args.include.clone() };
     let pull = Pull {
         endpoint: &endpoint,
-        repository: &args.repository,
+        repository,
         revision: &args.revision,
         out: &out,
         wanted: &wanted,
@@ -85,6 +90,23 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         output::say(&[warning(&format!("from an earlier commit, and not part of this download: {names}"))]);
     }
     report(args, &planned, &pulled, &out)
+}
+
+fn login(endpoint: &Endpoint) -> Result<(), Failure> {
+    // Before anyone types a token that cannot be kept.
+    Token::check_store()?;
+    let host = endpoint.host();
+    let typed = if std::io::stdin().is_terminal() {
+        let mut terminal = console::Term::stderr();
+        write!(terminal, "token for {host}: ")?;
+        terminal.read_secure_line()?
+    } else {
+        // No token has more.
+        const MOST_BYTES: u64 = 8192;
+        std::io::read_to_string(std::io::stdin().take(MOST_BYTES))?
+    };
+    Token::new(&typed, "the input")?.store(&host)?;
+    output::result(&format!("the token for {host} is in the system's key store"))
 }
 
 fn warning(text: &str) -> Line {
