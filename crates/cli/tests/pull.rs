@@ -1,5 +1,6 @@
 //! `ft pull` through the program, from a server of this test's own.
 #![allow(clippy::disallowed_methods, clippy::print_stdout, reason = "tests write where they like")]
+#![allow(clippy::unwrap_used, reason = "a test may stop at once")]
 
 mod common;
 #[path = "../../hub/tests/server/mod.rs"]
