@@ -2,7 +2,7 @@
 //!
 //! Embedding, head, norms and biases stay as they are. A cache file is a safetensors file of bytes (`U8`), one tensor per
 //! linear, whose metadata has the type of the blocks and the BLAKE3 of all that follows the header. Its name is the hash
-//! of the base's files, the type and [`ENCODING`]; it is read only when every byte of its header is what this base and
+//! of the base's files, the type and `ENCODING`; it is read only when every byte of its header is what this base and
 //! type make, and its contents have the hash.
 //!
 //! It lies in the folder that the variable `FT_CACHE` names, else in `attune` in the user's folder for caches
