@@ -1,6 +1,5 @@
 //! `ft pull` through the program, from a server of this test's own.
-#![allow(clippy::disallowed_methods, clippy::print_stdout, reason = "tests write where they like")]
-#![allow(clippy::unwrap_used, reason = "a test may stop at once")]
+#![allow(clippy::disallowed_methods, clippy::print_stdout, clippy::unwrap_used, reason = "tests write where they like")]
 
 mod common;
 #[path = "../../hub/tests/server/mod.rs"]

@@ -1,6 +1,5 @@
 //! Downloads from a server of this test's own, sound and with every fault.
-#![allow(clippy::disallowed_methods, reason = "tests write where they like")]
-#![allow(clippy::unwrap_used, reason = "a test may stop at once")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests write where they like and may panic")]
 
 mod server;
 

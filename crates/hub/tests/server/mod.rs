@@ -1,6 +1,6 @@
 //! A hub of a test's own: it speaks the protocol on a port of this machine, and can be told to misbehave.
 #![allow(dead_code, unreachable_pub, reason = "each test file takes what it needs")]
-#![allow(clippy::unwrap_used, reason = "a test may stop at once")]
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
