@@ -2,6 +2,7 @@
 
 mod clean;
 mod data;
+mod formats;
 mod model;
 mod report;
 mod shapes;
@@ -33,6 +34,8 @@ usage: cargo xtask bench make-model SHAPE DIR
        cargo xtask bench train [--shape NAME,...] [--work NAME,...] [--rounds N] [--steps N] [--threads N]
                                [--peers MODE,...] [--python PATH] [--no-peer] [--ft PATH] [--out DIR] [--quick]
        cargo xtask bench data [--assets DIR] [--only NAME,...] [--rounds N] [--no-peer] [--out DIR]
+       cargo xtask bench formats [--shape NAME] [--only OUTPUT,...] [--rounds N] [--tokenizer DIR] [--scratch DIR]
+                                 [--python PATH] [--no-peer] [--ft PATH] [--out DIR] [--quick]
        cargo xtask bench clean [--gigabytes N] [--keep]";
 
 /// Time for one measurement of the peak; there is one before each process of Attune.
@@ -49,6 +52,7 @@ pub(crate) fn run(root: &Path, args: &[&str]) -> Result<bool> {
         }
         ["data", options @ ..] => data::run(root, options),
         ["clean", options @ ..] => clean::run(root, options, &build(root)?),
+        ["formats", options @ ..] => formats::run(root, options),
         ["train", options @ ..] => Bench::new(root, &Options::parse(options)?)?.run(),
         _ => bail!(USAGE),
     }

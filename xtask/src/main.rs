@@ -19,7 +19,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-const USAGE: &str = "usage: cargo xtask test | peers | bench train ... | bench data ... | bench make-model SHAPE DIR";
+const USAGE: &str = "usage: cargo xtask test | peers | bench train ... | bench data ... | bench formats ... \
+                     | bench make-model SHAPE DIR";
 
 fn main() -> ExitCode {
     match run() {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use attune_compute::Backend;
+use attune_compute::cpu::Cpu;
 use attune_formats::files::{DirWriter, remove_file, rename_file, write_atomic};
 use attune_text::LoadOptions;
 
@@ -46,12 +47,13 @@ pub fn export_folder(
     refuse_existing(out)?;
     let begin = Instant::now();
     let dir = DirWriter::create(out)?;
-    let written = write_folder(&dir, tuned, backend, options)?;
+    let written = write_folder(&dir, tuned, &alone()?, options)?;
     let seconds = begin.elapsed().as_secs_f64();
     let reader = if options.format == "mlx" { "mlx-lm" } else { "Hugging Face" };
     let gate = read_back(tuned, backend, dir.path(), proof.limits.unwrap_or(Limits::ROUNDED), proof)?;
     let format = format!("{reader} {}", written.dtype);
-    let report = report(tuned, format, out, (written.tensors, written.changed, written.bytes), seconds, gate)?;
+    let mut report = report(tuned, format, out, (written.tensors, written.changed, written.bytes), seconds, gate)?;
+    report.sync_seconds = written.sync_seconds;
     dir.write(REPORT_FILE, report.to_json().as_bytes())?;
     if report.gate.accepted {
         dir.commit()?;
@@ -82,16 +84,23 @@ pub fn export_gguf(
     let begin = Instant::now();
     // The ending says what it is to the program that reads it back; the name is not yet the one that was asked for.
     let unproved = with_ending(out, UNPROVED_ENDING);
-    let written = write_gguf(&unproved, tuned, backend, types, &name)?;
+    let written = write_gguf(&unproved, tuned, &alone()?, types, &name)?;
     let seconds = begin.elapsed().as_secs_f64();
     let gate = read_back(tuned, backend, &unproved, proof.limits.unwrap_or(kind.limits()), proof);
     let gate = gate.inspect_err(|_| _ = remove_file(&unproved))?;
     let format = format!("GGUF {kind}");
     let mut report = report(tuned, format, out, (written.tensors, written.changed, written.bytes), seconds, gate)?;
+    report.sync_seconds = written.sync_seconds;
     report.notes = written.notes;
     write_atomic(&with_ending(out, REPORT_ENDING), report.to_json().as_bytes())?;
     rename_file(&unproved, &report.artefact)?;
     Ok(report)
+}
+
+/// What computes while files are written: every thread of the writer calls it, and a product of a few rows is done before
+/// another thread would have been woken for it.
+fn alone() -> Result<Cpu, ExportError> {
+    Ok(Cpu::new(Some(1))?)
 }
 
 /// What exists is never overwritten: it may be the only copy of a tuned model.
@@ -138,6 +147,7 @@ pub(crate) fn report(
         changed,
         bytes,
         seconds,
+        sync_seconds: 0.0,
         notes: Vec::new(),
         gate,
     })

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use attune_compute::ComputeError;
 use attune_formats::files::FileError;
 use attune_formats::gguf::GgufError;
 use attune_formats::tensors::TensorError;
@@ -26,6 +27,9 @@ pub enum ExportError {
     /// The tokenizer or the template cannot be used.
     #[error(transparent)]
     Text(#[from] TextError),
+    /// The processor cannot do what was asked for.
+    #[error(transparent)]
+    Compute(#[from] ComputeError),
     /// The adapter changes nothing.
     #[error("{}: the adapter changes nothing: {reason}", adapter.display())]
     Inert {
@@ -89,6 +93,7 @@ impl ExportError {
             Self::Gguf(error) => error.hint(),
             Self::Model(error) => error.hint(),
             Self::Text(error) => Some(error.hint().into()),
+            Self::Compute(error) => error.hint(),
             Self::Inert { .. } => Some(
                 "look at the training run: was it stopped before its first step, or was another adapter meant?".into(),
             ),

@@ -6,7 +6,6 @@ use std::str::FromStr;
 use attune_compute::DType;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
-use rayon::prelude::*;
 
 /// A type of plain numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,67 +90,75 @@ impl From<FloatType> for attune_formats::tensors::DType {
     }
 }
 
-/// Values rounded to a thread's share at a time.
-const SHARE: usize = 1 << 16;
+/// Values that are rounded before they are looked at for what is not finite; they are still in the first-level cache then.
+const SHARE: usize = 2048;
 
-/// The bytes of the values in that type, rounded to nearest even, little endian.
+/// Appends the bytes of the values in that type, rounded to nearest even, little endian.
 ///
 /// # Errors
-/// The index of the first value that is not finite, or becomes infinite.
-pub fn round(values: &[f32], float: FloatType) -> Result<Vec<u8>, usize> {
+/// The index of the first value that is not finite, or becomes infinite; what was appended up to there makes no sense.
+pub fn round_into(values: &[f32], float: FloatType, out: &mut Vec<u8>) -> Result<(), usize> {
     let size = float.size_bytes();
-    let mut bytes = vec![0; values.len() * size];
-    let parts = bytes.par_chunks_mut(SHARE * size).zip(values.par_chunks(SHARE)).enumerate();
-    let first_bad = parts.filter_map(|(part, (out, values))| {
-        let bad = match float {
-            FloatType::F32 => round_part_f32(values, out),
-            FloatType::F16 => round_part_f16(values, out),
-            FloatType::Bf16 => round_part_bf16(values, out),
+    let begin = out.len();
+    out.resize(begin + values.len() * size, 0);
+    for (share, (bytes, values)) in out[begin..].chunks_mut(SHARE * size).zip(values.chunks(SHARE)).enumerate() {
+        let first_bad = match float {
+            FloatType::F32 => round_share_f32(values, bytes),
+            FloatType::F16 => round_share_f16(values, bytes),
+            FloatType::Bf16 => round_share_bf16(values, bytes),
         };
-        bad.map(|at| part * SHARE + at)
-    });
-    match first_bad.min() {
-        Some(index) => Err(index),
-        None => Ok(bytes),
+        if let Some(at) = first_bad {
+            return Err(share * SHARE + at);
+        }
     }
+    Ok(())
 }
 
-fn round_part_f32(values: &[f32], out: &mut [u8]) -> Option<usize> {
-    for (bytes, value) in out.chunks_exact_mut(4).zip(values) {
-        bytes.copy_from_slice(&value.to_le_bytes());
-    }
-    values.iter().position(|value| !value.is_finite())
-}
+// Whether all is well is asked of a share as a whole, without branches; only a bad one is searched.
 
-fn round_part_f16(values: &[f32], out: &mut [u8]) -> Option<usize> {
-    let mut halves = vec![f16::ZERO; values.len()];
-    halves.convert_from_f32_slice(values);
-    for (bytes, value) in out.chunks_exact_mut(2).zip(&halves) {
-        bytes.copy_from_slice(&value.to_le_bytes());
-    }
-    halves.iter().position(|value| !value.is_finite())
-}
-
-fn round_part_bf16(values: &[f32], out: &mut [u8]) -> Option<usize> {
-    // Half a unit of the last place, and one more where that makes the result even. A value that is not finite is found
-    // afterwards: its exponent stays all ones.
+fn round_share_f32(values: &[f32], out: &mut [u8]) -> Option<usize> {
     let mut worst = 0;
-    for (bytes, value) in out.chunks_exact_mut(2).zip(values) {
+    for (bytes, value) in out.as_chunks_mut::<4>().0.iter_mut().zip(values) {
+        worst = worst.max(value.to_bits() & 0x7f80_0000);
+        *bytes = value.to_le_bytes();
+    }
+    if worst < 0x7f80_0000 { None } else { values.iter().position(|value| !value.is_finite()) }
+}
+
+fn round_share_f16(values: &[f32], out: &mut [u8]) -> Option<usize> {
+    let mut halves = [f16::ZERO; SHARE];
+    let halves = &mut halves[..values.len()];
+    halves.convert_from_f32_slice(values);
+    let mut worst = 0;
+    for (bytes, value) in out.as_chunks_mut::<2>().0.iter_mut().zip(&*halves) {
+        worst = worst.max(value.to_bits() & 0x7c00);
+        *bytes = value.to_le_bytes();
+    }
+    if worst < 0x7c00 { None } else { halves.iter().position(|value| !value.is_finite()) }
+}
+
+fn round_share_bf16(values: &[f32], out: &mut [u8]) -> Option<usize> {
+    // Half a unit of the last place, and one more where that makes the result even. A value that is not finite is found
+    // afterwards: its exponent stays all ones, or becomes all zeros of the other sign.
+    let mut worst = 0;
+    for (bytes, value) in out.as_chunks_mut::<2>().0.iter_mut().zip(values) {
         let bits = value.to_bits();
         let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
         worst = worst.max(rounded & 0x7f80).max(bits >> 16 & 0x7f80);
-        bytes.copy_from_slice(&(rounded as u16).to_le_bytes());
+        *bytes = (rounded as u16).to_le_bytes();
     }
-    if worst < 0x7f80 {
-        return None;
-    }
-    values.iter().position(|value| !half::bf16::from_f32(*value).is_finite())
+    if worst < 0x7f80 { None } else { values.iter().position(|value| !half::bf16::from_f32(*value).is_finite()) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use half::bf16;
+
+    fn round(values: &[f32], float: FloatType) -> Result<Vec<u8>, usize> {
+        let mut out = vec![1, 2, 3];
+        round_into(values, float, &mut out).map(|()| out.split_off(3))
+    }
 
     #[test]
     fn rounding_is_to_nearest_even_and_infinity_is_found() {

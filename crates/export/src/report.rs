@@ -37,6 +37,8 @@ pub struct ExportReport {
     pub bytes: u64,
     /// Seconds that writing took.
     pub seconds: f64,
+    /// Of these, the seconds at the end in which the disk took what was not yet on it.
+    pub sync_seconds: f64,
     /// What the format or its readers cannot do as the model was trained.
     pub notes: Vec<String>,
     /// The gate's findings.

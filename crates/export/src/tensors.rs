@@ -1,11 +1,7 @@
 //! The tensors of a base model, with an adapter's change in them: what every export reads.
 
-use attune_compute::{Backend, LinearArgs, Tensor, Weight};
+use attune_compute::{Backend, DType, LinearArgs, Tensor, Weight};
 use attune_model::{Adapter, AdapterModule, BaseModel, Linear};
-use rayon::prelude::*;
-
-/// Bytes of `f32` that are computed at a time: large enough for all threads, small beside any model.
-const CHUNK_BYTES: usize = 16 << 20;
 
 /// Where the values of a tensor are.
 #[derive(Debug, Clone, Copy)]
@@ -86,38 +82,44 @@ pub fn export_tensors<'a>(base: &'a BaseModel, adapter: Option<&'a Adapter>) -> 
     tensors
 }
 
-/// Runs over a tensor's rows in order, some at a time, as `f32` with the adapter's change: `V = W + scale * B A`, and with
-/// DoRA `m / ||V|| * V`, row by row.
-///
-/// # Shapes
-/// Each tensor given to `each` is `[some rows, cols]`, of a multiple of `row_multiple` rows.
-///
-/// # Errors
-/// What `each` returns.
-pub fn for_each_rows<E>(
-    tensor: &ExportTensor,
-    backend: &dyn Backend,
-    row_multiple: usize,
-    mut each: impl FnMut(Tensor) -> Result<(), E>,
-) -> Result<(), E> {
-    let (rows, cols) = tensor.matrix_shape();
-    let weight = match tensor.values {
-        Values::Vector(values) => return each(Tensor::from_slice(1, cols, values)),
-        Values::Matrix(weight) => weight,
-    };
-    let side = tensor.module.map(|module| SideProduct::new(module, cols));
-    let step = (CHUNK_BYTES / (cols * size_of::<f32>())).clamp(1, rows.max(1)).next_multiple_of(row_multiple);
-    for first in (0..rows).step_by(step) {
-        let count = step.min(rows - first);
-        let mut chunk = Tensor::zeros(count, cols);
-        let read = |(at, out): (usize, &mut [f32])| weight.read_row(first + at, out);
-        chunk.data_mut().par_chunks_exact_mut(cols).enumerate().for_each(read);
-        each(match &side {
+/// Reads a tensor as `f32`, with the adapter's change in it: `V = W + scale * B A`, and with DoRA `m / ||V|| * V`, row by row.
+pub struct RowReader<'a> {
+    values: Values<'a>,
+    cols: usize,
+    side: Option<SideProduct<'a>>,
+}
+
+impl<'a> RowReader<'a> {
+    /// A reader of all its rows.
+    pub fn new(tensor: &ExportTensor<'a>) -> Self {
+        let (_, cols) = tensor.matrix_shape();
+        Self { values: tensor.values, cols, side: tensor.module.map(|module| SideProduct::new(module, cols)) }
+    }
+
+    /// `count` rows from `first` on; what a row holds does not depend on the rows beside it.
+    ///
+    /// # Shapes
+    /// `[count, cols]`; a vector is one row.
+    ///
+    /// # Panics
+    /// If there are no such rows.
+    pub fn read(&self, backend: &dyn Backend, first: usize, count: usize) -> Tensor {
+        let weight = match self.values {
+            Values::Vector(values) => {
+                assert_eq!((first, count), (0, 1), "rows of a vector");
+                return Tensor::from_slice(1, self.cols, values);
+            }
+            Values::Matrix(weight) => weight,
+        };
+        let mut chunk = Tensor::unset(DType::F32, count, self.cols);
+        for (at, out) in chunk.data_mut().chunks_exact_mut(self.cols).enumerate() {
+            weight.read_row(first + at, out);
+        }
+        match &self.side {
             Some(side) => side.add_to(chunk, first, backend),
             None => chunk,
-        })?;
+        }
     }
-    Ok(())
 }
 
 /// `scale * B A`, as a product that the backend knows: the rows of B times the transpose of `scale * A`.
@@ -146,7 +148,7 @@ impl<'a> SideProduct<'a> {
         let mut sum = backend.linear_forward(&b, &args).y;
         if let Some(magnitude) = &self.module.magnitude {
             let cols = sum.cols();
-            let rows = sum.data_mut().par_chunks_exact_mut(cols).zip(&magnitude[first..first + chunk.rows()]);
+            let rows = sum.data_mut().chunks_exact_mut(cols).zip(&magnitude[first..first + chunk.rows()]);
             rows.for_each(|(row, magnitude)| {
                 let squares: f64 = row.iter().map(|&value| f64::from(value) * f64::from(value)).sum();
                 let factor = magnitude / squares.sqrt() as f32;

@@ -5,20 +5,21 @@ mod types;
 
 use std::io;
 use std::path::Path;
+use std::time::Instant;
 
 use attune_compute::{Backend, BlockType, DType};
 use attune_formats::gguf::{self, GgmlType, PlannedTensor, names, permute};
 use attune_model::BaseModel;
 
 use crate::error::ExportError;
-use crate::stream::{Encoding, write_tensor};
+use crate::stream::{Encoding, Job, encode_ahead};
 use crate::tensors::{ExportTensor, Values, export_tensors};
 use crate::tuned::Tuned;
 
 pub use types::{GgufType, TensorType};
 
 /// What was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct WrittenGguf {
     /// Tensors.
     pub tensors: usize,
@@ -26,6 +27,8 @@ pub struct WrittenGguf {
     pub changed: usize,
     /// Bytes of all tensors.
     pub bytes: u64,
+    /// Seconds at the end in which the disk took what was not yet on it.
+    pub sync_seconds: f64,
     /// What the format or its readers cannot do as the model was trained, one sentence each.
     pub notes: Vec<String>,
 }
@@ -90,11 +93,11 @@ pub fn write_gguf(
     }
 
     let tensors = export_tensors(&tuned.base, tuned.adapter.as_ref());
-    let encodings: Vec<Encoding> = tensors.iter().map(|tensor| encoding_of(tensor, &tuned.base, types)).collect();
-    let mut planned: Vec<PlannedTensor> = tensors
+    let job = |tensor| Job { tensor, encoding: encoding_of(tensor, &tuned.base, types) };
+    let jobs: Vec<Job> = tensors.iter().map(job).collect();
+    let mut planned: Vec<PlannedTensor> = jobs
         .iter()
-        .zip(&encodings)
-        .map(|(tensor, encoding)| {
+        .map(|Job { tensor, encoding }| {
             let Some(name) = names::to_gguf(&tensor.name) else { unreachable!("{} has a name in GGUF", tensor.name) };
             PlannedTensor { name, shape: tensor.shape(), kind: ggml_type(encoding.dtype) }
         })
@@ -105,14 +108,18 @@ pub fn write_gguf(
     }
 
     let mut refused = None;
-    let result = gguf::write_file(path, &metadata, &planned, &mut |index, out| {
-        let Some(tensor) = tensors.get(index) else {
-            let factors = factors.iter().flatten().flat_map(|factor| factor.to_le_bytes());
-            return out.write_all(&factors.collect::<Vec<u8>>());
-        };
-        write_tensor(tensor, encodings[index], backend, out)?.map_err(|error| {
-            refused = Some(error);
-            io::Error::other("a value was refused")
+    let mut last_filled = Instant::now();
+    let result = encode_ahead(&jobs, backend, |encoded| {
+        gguf::write_file(path, &metadata, &planned, &mut |index, out| {
+            if index == jobs.len() {
+                let factors = factors.iter().flatten().flat_map(|factor| factor.to_le_bytes());
+                out.write_all(&factors.collect::<Vec<u8>>())?;
+            } else if let Err(error) = encoded.write_next(out)? {
+                refused = Some(error);
+                return Err(io::Error::other("a value was refused"));
+            }
+            last_filled = Instant::now();
+            Ok(())
         })
     });
     match refused {
@@ -123,6 +130,7 @@ pub fn write_gguf(
         tensors: planned.len(),
         changed: tensors.iter().filter(|tensor| tensor.module.is_some()).count(),
         bytes: planned.iter().map(|tensor| tensor.size_bytes() as u64).sum(),
+        sync_seconds: last_filled.elapsed().as_secs_f64(),
         notes,
     })
 }

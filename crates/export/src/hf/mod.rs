@@ -36,7 +36,7 @@ impl Default for FolderOptions {
 }
 
 /// What was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Written {
     /// Type of the matrices.
     pub dtype: FloatType,
@@ -46,6 +46,8 @@ pub struct Written {
     pub changed: usize,
     /// Bytes of all weights in the files.
     pub bytes: u64,
+    /// Seconds in which the disk took what was not yet on it, at the end of each file.
+    pub sync_seconds: f64,
 }
 
 /// Writes base plus adapter into a folder that is being filled. Memory: a few chunks of rows, whatever the model's size.

@@ -2,17 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::time::Instant;
 
 use attune_compute::Backend;
 use attune_formats::files::DirWriter;
-use attune_formats::tensors::{PlannedTensor, write_stream_into};
+use attune_formats::tensors::{PlannedTensor, stream_order, write_stream_into};
 use attune_model::{Adapter, BaseModel};
 use serde_json::{Map, Value, json};
 
 use super::{FolderOptions, Written};
 use crate::error::ExportError;
 use crate::floats::FloatType;
-use crate::stream::{Encoding, write_tensor};
+use crate::stream::{Encoding, Job, encode_ahead};
 use crate::tensors::{ExportTensor, Values, export_tensors};
 
 /// What Transformers takes by default.
@@ -36,20 +37,31 @@ pub(super) fn write(
     let shards = shards(&planned, options.shard_bytes);
     let metadata = BTreeMap::from([("format".to_string(), options.format.to_string())]);
     let mut weight_map = Map::new();
+    let mut sync_seconds = 0.0;
     for (number, members) in shards.iter().enumerate() {
         let name = match shards.len() {
             1 => "model.safetensors".to_string(),
             count => format!("model-{:05}-of-{count:05}.safetensors", number + 1),
         };
         let of_shard: Vec<PlannedTensor> = members.iter().map(|&index| planned[index].clone()).collect();
-        let mut refused = None;
-        let result = write_stream_into(dir, &name, &of_shard, &metadata, &mut |at, out| {
+        let job = |at: usize| {
             let index = members[at];
-            write_tensor(&tensors[index], Encoding::plain(types[index]), backend, out)?.map_err(|error| {
-                refused = Some(error);
-                io::Error::other("a value was refused")
+            Job { tensor: &tensors[index], encoding: Encoding::plain(types[index]) }
+        };
+        let jobs: Vec<Job> = stream_order(&of_shard).into_iter().map(job).collect();
+        let mut refused = None;
+        let mut last_filled = Instant::now();
+        let result = encode_ahead(&jobs, backend, |encoded| {
+            write_stream_into(dir, &name, &of_shard, &metadata, &mut |_, out| {
+                encoded.write_next(out)?.map_err(|error| {
+                    refused = Some(error);
+                    io::Error::other("a value was refused")
+                })?;
+                last_filled = Instant::now();
+                Ok(())
             })
         });
+        sync_seconds += last_filled.elapsed().as_secs_f64();
         match refused {
             Some(error) => return Err(error),
             None => result?,
@@ -65,7 +77,7 @@ pub(super) fn write(
     let changed = tensors.iter().filter(|tensor| tensor.module.is_some()).count();
     let of_matrices = tensors.iter().zip(&types).find(|(tensor, _)| tensor.name.ends_with("q_proj.weight"));
     let dtype = of_matrices.map_or(FloatType::F32, |(_, &float)| float);
-    Ok(Written { dtype, tensors: tensors.len(), changed, bytes })
+    Ok(Written { dtype, tensors: tensors.len(), changed, bytes, sync_seconds })
 }
 
 /// The type in which a tensor is written.

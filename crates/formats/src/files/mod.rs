@@ -9,6 +9,7 @@
 //! Elsewhere the process id says nothing to us, so whoever clears a folder must be its only writer (a run holds a lock).
 
 mod directory;
+mod draining;
 mod error;
 mod lines;
 mod temporary;
@@ -22,6 +23,7 @@ pub use error::FileError;
 pub use lines::{LineLog, keep_lines_while};
 pub use temporary::remove_stale_temporaries;
 
+use draining::Draining;
 use temporary::{Temporary, parent_of, rename};
 
 /// Writes a file so that it has its old content or the new one at any moment, also when the machine loses power.
@@ -63,10 +65,14 @@ fn fill_and_sync(
     size_bytes: Option<u64>,
     fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), FileError> {
-    let mut out = BufWriter::with_capacity(1 << 20, file);
-    let result = fill(&mut out).and_then(|()| out.flush());
-    // Taken apart without a second attempt to flush.
-    let (file, _) = out.into_parts();
+    let result = std::thread::scope(|scope| {
+        let mut out = BufWriter::with_capacity(1 << 20, Draining::new(scope, &file));
+        let result = fill(&mut out).and_then(|()| out.flush());
+        // Taken apart without a second attempt to flush.
+        let (draining, _) = out.into_parts();
+        let drained = draining.finish();
+        result.and(drained)
+    });
     result
         .and_then(|()| file.sync_all())
         .map_err(|source| FileError::from_io("write", path, source).needing(size_bytes))

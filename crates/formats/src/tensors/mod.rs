@@ -34,7 +34,7 @@ pub use header::MAX_HEADER_BYTES;
 pub use mapped::MappedFile;
 pub use scan::Scan;
 pub use small::{F32Tensor, TensorView, read_tensors, write_tensors, write_tensors_into};
-pub use stream::{PlannedTensor, write_stream_into};
+pub use stream::{PlannedTensor, stream_order, write_stream_into};
 
 pub(crate) use folder::{map_file, pickle_in};
 

@@ -38,8 +38,15 @@ fn element_bytes(tensor: &PlannedTensor) -> usize {
     }
 }
 
+/// Indices of the tensors in the order of their file: wide types first, so that every value is aligned, then by name.
+pub fn stream_order(tensors: &[PlannedTensor]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..tensors.len()).collect();
+    order.sort_by_key(|&index| (usize::MAX - element_bytes(&tensors[index]), tensors[index].name.as_str()));
+    order
+}
+
 /// Writes a file of a folder that is being filled. `fill` is called once for each tensor with its index in `tensors`, in
-/// the order of the file: wide types first, so that every value is aligned, then by name. It must write exactly the bytes
+/// the order of the file, [`stream_order`]. It must write exactly the bytes
 /// of that tensor, row-major and little endian.
 ///
 /// # Errors
@@ -54,8 +61,7 @@ pub fn write_stream_into(
     metadata: &BTreeMap<String, String>,
     fill: &mut dyn FnMut(usize, &mut dyn Write) -> io::Result<()>,
 ) -> Result<(), TensorError> {
-    let mut order: Vec<usize> = (0..tensors.len()).collect();
-    order.sort_by_key(|&index| (usize::MAX - element_bytes(&tensors[index]), tensors[index].name.as_str()));
+    let order = stream_order(tensors);
     let mut names = BTreeSet::new();
     for tensor in tensors {
         assert!(names.insert(tensor.name.as_str()), "tensor {:?} is to be written twice", tensor.name);
