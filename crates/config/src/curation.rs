@@ -121,7 +121,8 @@ pub struct CleanConfig {
     /// Similarity from which two texts are near-duplicates: the Jaccard index of their character shingles.
     #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0))]
     pub duplicate_threshold: f64,
-    /// What is compared. A row goes when one of these is nearly that of a row that stays.
+    /// What is compared. A row goes when one of these is nearly that of a row that stays; only rows whose system message,
+    /// tools and passages are equal are compared.
     pub duplicate_fields: Vec<DuplicateField>,
     /// Which of two near-duplicates stays.
     pub duplicate_keep: DuplicateKeep,

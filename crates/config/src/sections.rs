@@ -51,7 +51,7 @@ pub struct Config {
 #[serde(default, deny_unknown_fields)]
 #[schemars(description = "The base model that is fine-tuned. Its weights stay as they are.")]
 pub struct ModelConfig {
-    /// Required. Folder of the base model in Hugging Face layout: config.json, safetensors and a tokenizer.
+    /// Required. The base model: a folder in Hugging Face layout (config.json, safetensors and a tokenizer) or a .gguf file.
     #[schemars(extend("title" = "a path"))]
     pub path: PathBuf,
     /// Quantise the linear layers of the base when it is loaded; embedding, head and norms stay as they are. Done once: the
@@ -136,7 +136,8 @@ impl Default for AdapterConfig {
 #[serde(default, deny_unknown_fields)]
 #[schemars(description = "The examples, and what in them is trained.")]
 pub struct DataConfig {
-    /// Required. File or list of files to train on, JSONL or JSON.
+    /// Required. File or list of files to train on: JSONL, JSON, CSV, TSV, Parquet, HTML, Markdown, text or captions, packed
+    /// with gzip or Zstandard or not.
     #[serde(deserialize_with = "one_or_many")]
     #[schemars(with = "OneOrMany")]
     pub train: Vec<PathBuf>,

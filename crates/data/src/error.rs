@@ -289,7 +289,7 @@ impl DataError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::NoFiles => "set data.train to one or more .jsonl or .json files".into(),
+            Self::NoFiles => "set data.train to one or more files: .jsonl, .json, .csv, .parquet, .md, .txt, .vtt ...".into(),
             Self::NotFound { .. } => "check the paths in data.train and data.validation".into(),
             Self::Directory { inside, .. } if inside.is_empty() => {
                 "name a .jsonl or .json file; there is none in the folder".into()

@@ -19,7 +19,7 @@ use crate::paint::{Ink, Line, one_line};
 /// Reads every row. With --show-mask, trained tokens are bold and green; without colours they stand in «brackets».
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// JSONL or JSON files
+    /// Files of rows, of any kind that is read
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
     /// The base model whose tokenizer and chat template are used
