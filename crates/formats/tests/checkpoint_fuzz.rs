@@ -1,5 +1,5 @@
 //! A fuzzer that every run of the tests brings along: each file of the format, changed at random but the same way each
-//! time and sealed again where there is a seal, for `ATTUNE_FUZZ_SECS` seconds per file (2 if unset). Whatever the bytes
+//! time and sealed again where there is a seal, for `ATTUNE_FUZZ_SECS` seconds in all (2 per file if unset). Whatever the bytes
 //! are, the verdict comes without a panic, soon, and in little memory.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::print_stdout, reason = "tests write where they like")]
 
@@ -13,6 +13,9 @@ use attune_formats::checkpoint::{Report, migrate, verify};
 use attune_formats::manifest::{Kind, MadeFrom, Manifest};
 use checkpoint_common::{ADAPTER, Draft, MOMENTS, model, run};
 use serde_json::json;
+
+/// Files that are fed.
+const TARGETS: f64 = 10.0;
 
 /// More than this the whole process may never hold.
 const MAX_RESIDENT_KB: u64 = 512 << 10;
@@ -91,7 +94,8 @@ fn peak_resident_kb() -> Option<u64> {
 
 /// Changes `path`, lets `seal` follow, and judges `dir`. `is_sound` must hold for the unchanged folder.
 fn fuzz(dir: &Path, path: &Path, seal: impl Fn()) {
-    let secs = std::env::var("ATTUNE_FUZZ_SECS").ok().and_then(|secs| secs.parse().ok()).unwrap_or(2.0);
+    let secs: Option<f64> = std::env::var("ATTUNE_FUZZ_SECS").ok().and_then(|secs| secs.parse().ok());
+    let secs = secs.map_or(2.0, |of_all| of_all / TARGETS);
     let (start, limit) = (Instant::now(), Duration::from_secs_f64(secs));
     assert!(verify(dir).unwrap().is_sound());
     let seed = fs::read(path).unwrap();

@@ -136,6 +136,13 @@ impl Draft {
         self.settings.iter().any(|setting| setting.key == key)
     }
 
+    /// Whether anything was said of a key of the tool's.
+    fn mentions(&self, key: &str) -> bool {
+        let notes = self.without_effect.iter().chain(&self.without_counterpart);
+        self.settings.iter().any(|setting| setting.from.contains(key))
+            || notes.into_iter().any(|note| note.key.contains(key))
+    }
+
     fn without_effect(&mut self, key: &str, value: &Value, text: impl Into<String>) {
         self.without_effect.push(Note { key: shown(key, value), text: text.into() });
     }
@@ -279,6 +286,12 @@ pub fn import_config(text: &str) -> Result<Imported, ImportError> {
         }
     }
     (table.assume)(&source, &mut draft);
+    for (key, value) in &source.keys {
+        // A rule may look for parts that such a value does not have.
+        if !draft.mentions(key) && !matches!(value, Value::Object(_) | Value::Array(_)) {
+            draft.without_counterpart(key, value, "such a value is not understood");
+        }
+    }
     finish(tool, draft)
 }
 
