@@ -8,6 +8,7 @@
 //! spares what this process is writing at the moment and, on Linux, what belongs to a process that still lives.
 //! Elsewhere the process id says nothing to us, so whoever clears a folder must be its only writer (a run holds a lock).
 
+mod counted;
 mod directory;
 mod draining;
 mod error;
@@ -18,6 +19,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::Path;
 
+pub(crate) use counted::Counted;
 pub use directory::DirWriter;
 pub use error::FileError;
 pub use lines::{LineLog, keep_lines_while};

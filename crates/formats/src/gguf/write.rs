@@ -8,7 +8,7 @@ use super::value::{List, Value};
 use super::{
     ALIGNMENT_KEY, DEFAULT_ALIGNMENT, GgmlType, GgufError, MAGIC, MAX_DIMENSIONS, MAX_KEY_BYTES, MAX_NAME_BYTES,
 };
-use crate::files::write_atomic_with;
+use crate::files::{Counted, write_atomic_with};
 
 const VERSION: u32 = 3;
 
@@ -60,23 +60,6 @@ pub fn write_file(
         }
         Ok(())
     })?)
-}
-
-struct Counted<'a> {
-    out: &'a mut dyn Write,
-    bytes: usize,
-}
-
-impl Write for Counted<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.out.write(bytes)?;
-        self.bytes += written;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
 }
 
 /// Everything before the data, filled up to where the data begins.

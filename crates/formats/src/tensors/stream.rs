@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use super::{DType, TensorError};
-use crate::files::DirWriter;
+use crate::files::{Counted, DirWriter};
 
 /// A tensor that is going to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,23 +85,6 @@ pub fn write_stream_into(
         }
         Ok(())
     })?)
-}
-
-struct Counted<'a> {
-    out: &'a mut dyn Write,
-    bytes: usize,
-}
-
-impl Write for Counted<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.out.write(bytes)?;
-        self.bytes += written;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
 }
 
 struct Header<'a> {
