@@ -11,9 +11,16 @@ use crate::families;
 use crate::spec::{DecoderSpec, Linear};
 use crate::weights::{BaseModel, FrozenLinear, LayerWeights, Storage};
 
-/// Whether a path names a GGUF file.
-pub fn is_gguf(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) && !path.is_dir()
+pub use attune_formats::gguf::is_gguf;
+
+/// The architecture's name in files: Mistral's is that of Llama, with which it shares all but the window.
+pub fn architecture(spec: &DecoderSpec) -> &str {
+    if spec.family == "mistral" { "llama" } else { &spec.family }
+}
+
+/// Whether files keep the rows of this linear with the halves of each head as pairs.
+pub fn is_interleaved(spec: &DecoderSpec, linear: Linear) -> bool {
+    matches!(linear, Linear::Q | Linear::K) && permute::is_interleaved(architecture(spec))
 }
 
 /// Reads the spec alone.
@@ -114,7 +121,6 @@ impl Reader<'_> {
             )),
             false => None,
         };
-        let interleaved = permute::is_interleaved(&spec.family);
         let mut linears = Vec::with_capacity(Linear::ALL.len());
         for linear in Linear::ALL {
             let name = linear.module_name(layer);
@@ -124,7 +130,7 @@ impl Reader<'_> {
                 true => Some(self.vector(&format!("{name}.bias"), outputs)?),
                 false => None,
             };
-            if interleaved && matches!(linear, Linear::Q | Linear::K) {
+            if is_interleaved(spec, linear) {
                 weight = weight.with_interleaved_rows(spec.head_dim);
                 bias = bias.map(|stored| {
                     (0..stored.len()).map(|row| stored[permute::stored_row(row, spec.head_dim)]).collect()

@@ -14,6 +14,7 @@ use attune_formats::gguf::{self, GgmlType, GgufFile, PlannedTensor, Value, names
 
 use crate::adapter::{Adapter, AdapterModule, AdapterSpec};
 use crate::error::ModelError;
+use crate::gguf::{architecture, is_interleaved};
 use crate::peft::{place_in, targets_and_layers};
 use crate::spec::{DecoderSpec, Linear};
 
@@ -91,11 +92,10 @@ impl Adapter {
                 hint: "fuse the adapter into its base and export the model (`ft export gguf`)".into(),
             });
         }
-        let architecture = if model.family == "mistral" { "llama" } else { &model.family };
         // The scale that most adapters share; where a module has another one, B takes the difference.
         let alpha = self.modules.first().map_or(1.0, |module| module.scale * module.rank as f32);
         let metadata = [
-            ("general.architecture".to_string(), Value::Text(architecture.to_string())),
+            ("general.architecture".to_string(), Value::Text(architecture(model).to_string())),
             ("general.type".to_string(), Value::Text("adapter".into())),
             ("adapter.type".to_string(), Value::Text("lora".into())),
             (ALPHA.to_string(), Value::F32(alpha)),
@@ -128,10 +128,6 @@ impl Adapter {
     }
 }
 
-fn is_interleaved(model: &DecoderSpec, linear: Linear) -> bool {
-    matches!(linear, Linear::Q | Linear::K) && matches!(model.family.as_str(), "llama" | "mistral")
-}
-
 /// The rows of a matrix of `cols` columns, row r being the one that `source` says.
 fn reordered(matrix: &[f32], cols: usize, source: impl Fn(usize) -> usize) -> Vec<f32> {
     (0..matrix.len() / cols).flat_map(|row| &matrix[source(row) * cols..][..cols]).copied().collect()
@@ -147,14 +143,12 @@ fn check_keys(model: &DecoderSpec, file: &GgufFile) -> Result<(), ModelError> {
     if file.get("adapter.alora.invocation_tokens").is_some() {
         return Err(unsupported("an activated LoRA".into(), "give an adapter that is always on"));
     }
-    let architecture = file.text("general.architecture")?;
-    let own = if model.family == "mistral" { "llama" } else { &model.family };
-    match architecture == own {
+    let (given, own) = (file.text("general.architecture")?, architecture(model));
+    match given == own {
         true => Ok(()),
-        false => Err(unsupported(
-            format!("architecture '{architecture}' for a model of '{own}'"),
-            "give the adapter's own base",
-        )),
+        false => {
+            Err(unsupported(format!("architecture '{given}' for a model of '{own}'"), "give the adapter's own base"))
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use attune_formats::gguf::GgufFile;
+use attune_formats::gguf::{GgufFile, is_gguf};
 use chrono::NaiveDate;
 use minijinja::Value;
 use serde_json::{Map, Value as Json};
@@ -166,25 +166,21 @@ impl TextModel {
     /// # Errors
     /// [`TextError`]: missing or damaged files, tokens that the vocabulary lacks, a template that does not parse.
     pub fn load(model: &Path, options: &LoadOptions) -> Result<Self, TextError> {
-        let model_dir = model;
-        if options.tokenizer.is_none()
-            && model.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf"))
-            && !model.is_dir()
-        {
+        if is_gguf(model) {
             let vocabulary = crate::gguf::read_vocabulary(&GgufFile::open(model)?)?;
             return Self::from_gguf_vocabulary(&vocabulary, model, options);
         }
         let tokenizer_dir = match &options.tokenizer {
             Some(path) if path.is_dir() => path.clone(),
             Some(path) => path.parent().map(Path::to_owned).unwrap_or_default(),
-            None => model_dir.to_owned(),
+            None => model.to_owned(),
         };
         let mut config = JsonFile::read(&tokenizer_dir, "tokenizer_config.json")?;
         let special_map = JsonFile::read(&tokenizer_dir, "special_tokens_map.json")?;
         let (path, tokenizer) = vocabulary::find(&tokenizer_dir, &mut config)?;
         let mut stop_ids = Vec::new();
         for name in ["generation_config.json", "config.json"] {
-            stop_ids.extend(JsonFile::read(model_dir, name)?.ids("eos_token_id")?);
+            stop_ids.extend(JsonFile::read(model, name)?.ids("eos_token_id")?);
         }
         let beside = files::read_text(&tokenizer_dir.join("chat_template.jinja"), MAX_TEMPLATE_BYTES as u64)?;
         let source = Source { dir: tokenizer_dir, path, tokenizer, config, special_map, stop_ids, beside };

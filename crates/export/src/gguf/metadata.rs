@@ -4,6 +4,7 @@
 //! The GGUF specification (`docs/gguf.md` of ggml) and what llama.cpp's own converter writes for the same models.
 
 use attune_formats::gguf::{List, Value};
+use attune_model::gguf::architecture;
 use attune_model::{DecoderSpec, RopeScaling};
 use attune_text::gguf::Vocabulary;
 
@@ -12,11 +13,6 @@ use crate::error::ExportError;
 
 /// Keys in the order in which they are written.
 pub(super) type Metadata = Vec<(String, Value)>;
-
-/// The architecture's name: Mistral's is that of Llama, which it shares all of but the window.
-pub(super) fn architecture(spec: &DecoderSpec) -> &str {
-    if spec.family == "mistral" { "llama" } else { &spec.family }
-}
 
 /// Everything about the model.
 ///

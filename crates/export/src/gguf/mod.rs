@@ -10,6 +10,7 @@ use std::time::Instant;
 use attune_compute::{Backend, BlockType, DType};
 use attune_formats::gguf::{self, GgmlType, PlannedTensor, names, permute};
 use attune_model::BaseModel;
+use attune_model::gguf::architecture;
 
 use crate::error::ExportError;
 use crate::stream::{Encoding, Job, encode_ahead};
@@ -139,7 +140,7 @@ pub fn write_gguf(
 fn encoding_of(tensor: &ExportTensor, base: &BaseModel, types: Types) -> Encoding {
     let spec = &base.spec;
     let is_rotated = ["q_proj", "k_proj"].iter().any(|linear| tensor.name.contains(linear));
-    let interleaved = is_rotated && permute::is_interleaved(metadata::architecture(spec));
+    let interleaved = is_rotated && permute::is_interleaved(architecture(spec));
     let dtype = match tensor.values {
         Values::Vector(_) => DType::F32,
         Values::Matrix(weight) => {
