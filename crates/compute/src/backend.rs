@@ -265,11 +265,19 @@ pub trait Backend: Send + Sync {
     /// Rows of `table` by token id. `table [v, c]`, result `[t, c]` in `f32`.
     fn embedding_forward(&self, table: &Weight, ids: &[u32]) -> Tensor;
 
+    /// Adds the gradient of [`Backend::embedding_forward`]: `dtable[ids[t]] += dy[t]`, in the order of t. `dy [t, c]` in
+    /// `f32`, `dtable [v, c]`.
+    fn embedding_backward(&self, ids: &[u32], dy: &Tensor, dtable: &mut [f32]);
+
     /// `y = x / rms(x) * gain`, `rms(x) = sqrt(mean(x^2) + epsilon)` per row. `x [t, c]`, `gain [c]`; `y` in `dtype`.
     fn rms_norm_forward(&self, x: &Tensor, gain: &[f32], epsilon: f32, dtype: DType) -> Tensor;
 
     /// Adds the gradient of [`Backend::rms_norm_forward`] with respect to `x` to `dx`.
     fn rms_norm_backward(&self, x: &Tensor, gain: &[f32], epsilon: f32, dy: &Tensor, dx: &mut Tensor);
+
+    /// Adds the gradient of [`Backend::rms_norm_forward`] with respect to its gain: `dgain += sum_t dy x / rms(x)`.
+    /// `x, dy [t, c]`, `dgain [c]`.
+    fn rms_norm_gain_backward(&self, x: &Tensor, epsilon: f32, dy: &Tensor, dgain: &mut [f32]);
 
     /// Rotates pairs `(i, i + d/2)` of every head by the angle of the row's position, in place.
     /// `x [t, heads*d]`; `positions[t]` must lie inside the table.
@@ -306,6 +314,10 @@ pub trait Backend: Send + Sync {
     ) -> Option<Tensor> {
         self.linears_backward(x, vec![LinearGradient { args: *args, low_rank, dy, side: gradient }], want_dx)
     }
+
+    /// Adds the gradients of a linear's own weight and bias: `dW += dy^T x`, `db += sum_t dy`. `x [t, in]`,
+    /// `dy [t, out]`, `dw [out, in]`, `db [out]`.
+    fn linear_weight_backward(&self, x: &Tensor, dy: &Tensor, dw: &mut [f32], db: Option<&mut [f32]>);
 
     /// Norm of every row of `W + scale * B A`, of `W` alone without a side path (its dropout is not read).
     /// `weight [out, in]`, result `[out]`.
@@ -365,6 +377,19 @@ pub trait Backend: Send + Sync {
         label_smoothing: f32,
         want_gradient: bool,
     ) -> HeadOutput;
+
+    /// Gradients of `sum_n coefficients[n] * smoothed[n]` ([`Backend::head_logprobs`]) where the head is trained, too:
+    /// returns `dx [n, c]` in `f32` and adds those of the head to `dhead [v, c]`. The logits are computed again, because
+    /// the coefficients follow from all log-probabilities of a step.
+    fn head_backward(
+        &self,
+        x: &Tensor,
+        head: &Weight,
+        targets: &[u32],
+        label_smoothing: f32,
+        coefficients: &[f32],
+        dhead: &mut [f32],
+    ) -> Tensor;
 
     /// One AdamW step over a flat parameter: moments `m`, `v`, gradient `g` (not changed).
     fn adamw(&self, parameter: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], args: &AdamWArgs);

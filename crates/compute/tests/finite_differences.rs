@@ -176,6 +176,66 @@ fn head_with_label_smoothing() {
     }
 }
 
+#[test]
+fn weights_of_a_linear() {
+    let (tokens, inputs, outputs) = (6, 18, 13);
+    let (x, dy) = (tensor(1, tokens, inputs), tensor(2, tokens, outputs));
+    let (weight, bias) = (values(3, outputs * inputs), values(4, outputs));
+    for backend in all_backends() {
+        let loss = |weight: &[f32], bias: &[f32]| {
+            let weight = Weight::from_f32(outputs, inputs, weight);
+            dot(backend.linear_forward(&x, &LinearArgs::frozen(&weight, Some(bias))).y.data(), dy.data())
+        };
+        let (mut dw, mut db) = (vec![0.0; weight.len()], vec![0.0; bias.len()]);
+        backend.linear_weight_backward(&x, &dy, &mut dw, Some(&mut db));
+        check(&format!("{} dW", backend.name()), &weight, &dw, |values| loss(values, &bias));
+        check(&format!("{} db", backend.name()), &bias, &db, |values| loss(&weight, values));
+    }
+}
+
+#[test]
+fn embedding_with_a_repeated_token() {
+    let (ids, dy, table) = ([3, 0, 3, 6, 3], tensor(1, 5, 9), values(2, 7 * 9));
+    for backend in all_backends() {
+        let mut dtable = vec![0.0; table.len()];
+        backend.embedding_backward(&ids, &dy, &mut dtable);
+        check(&backend.name(), &table, &dtable, |values| {
+            dot(backend.embedding_forward(&Weight::from_f32(7, 9, values), &ids).data(), dy.data())
+        });
+    }
+}
+
+#[test]
+fn gain_of_a_norm() {
+    for backend in all_backends() {
+        let (x, dy, gain) = (tensor(1, 5, 19), tensor(2, 5, 19), values(3, 19));
+        let mut dgain = vec![0.0; gain.len()];
+        backend.rms_norm_gain_backward(&x, 1e-3, &dy, &mut dgain);
+        check(&backend.name(), &gain, &dgain, |gain| {
+            dot(backend.rms_norm_forward(&x, gain, 1e-3, DType::F32).data(), dy.data())
+        });
+    }
+}
+
+#[test]
+fn trained_head_with_label_smoothing() {
+    let (x, head) = (tensor(1, 5, 11), values(2, 29 * 11));
+    let (targets, coefficients) = ([0, 28, 3, 3, 17], values(3, 5));
+    for smoothing in [0.0, 0.2] {
+        for backend in all_backends() {
+            let weight = |values: &[f32]| Weight::from_f32(29, 11, values);
+            let loss = |x: &Tensor, head: &Weight| {
+                dot(&backend.head_logprobs(x, head, &targets, smoothing, false).smoothed, &coefficients)
+            };
+            let mut dhead = vec![0.0; head.len()];
+            let dx = backend.head_backward(&x, &weight(&head), &targets, smoothing, &coefficients, &mut dhead);
+            let name = format!("{} smoothing {smoothing}", backend.name());
+            check(&format!("{name} dx"), x.data(), dx.data(), |values| loss(&tensor_like(&x, values), &weight(&head)));
+            check(&format!("{name} dhead"), &head, &dhead, |values| loss(&x, &weight(values)));
+        }
+    }
+}
+
 /// The check must be able to fail: a gradient that is off by a tenth of one element in twenty is found.
 #[test]
 #[should_panic(expected = "against a difference")]

@@ -55,6 +55,17 @@ fn in_type(cpu: &Cpu, activations: DType) -> Vec<(&'static str, Vec<u32>)> {
     let targets: Vec<u32> = (0..tokens as u32).collect();
     let head = cpu.head_logprobs(&x, &common::weight(DType::F32, 12, 1501, inputs), &targets, 0.1, true);
 
+    let vocabulary_weight = common::weight(DType::F32, 12, 1501, inputs);
+    let mut dhead = vec![0.0; 1501 * inputs];
+    let coefficients = values(13, tokens);
+    let head_dx = cpu.head_backward(&x, &vocabulary_weight, &targets, 0.1, &coefficients, &mut dhead);
+    let (mut dw, mut dbias) = (values(14, outputs * inputs), values(15, outputs));
+    cpu.linear_weight_backward(&x, &dy, &mut dw, Some(&mut dbias));
+    let (mut dgain, mut dtable) = (values(16, 120), values(17, 50 * 60));
+    cpu.rms_norm_gain_backward(&q, 1e-6, &d_o, &mut dgain);
+    let ids: Vec<u32> = (0..555).map(|t| t * t % 50).collect();
+    cpu.embedding_backward(&ids, &k_cache, &mut dtable);
+
     let n = 50_001;
     let (mut p, mut m, mut second) = (values(1, n), values(2, n), absolute(&values(3, n)));
     let adamw = AdamWArgs {
@@ -93,6 +104,12 @@ fn in_type(cpu: &Cpu, activations: DType) -> Vec<(&'static str, Vec<u32>)> {
         ("head logprobs", bits(&head.logprobs)),
         ("head smoothed", bits(&head.smoothed)),
         ("head dx", tensor_bits(&head.dx.unwrap())),
+        ("head dx with a gradient of the head", tensor_bits(&head_dx)),
+        ("head dW", bits(&dhead)),
+        ("linear dW", bits(&dw)),
+        ("linear dbias", bits(&dbias)),
+        ("rms norm dgain", bits(&dgain)),
+        ("embedding dtable", bits(&dtable)),
         ("head logits", tensor_bits(&cpu.head_logits(&tensor(3, 2, inputs), &weight))),
         ("adamw", [bits(&p), bits(&m), bits(&second)].concat()),
         ("sum of squares", vec![squares as u32, (squares >> 32) as u32]),

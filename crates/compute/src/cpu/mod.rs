@@ -49,6 +49,7 @@ mod pack_amx;
 mod packed;
 pub mod peak;
 mod stage;
+mod weight_gradients;
 mod workers;
 
 use std::fmt;
@@ -196,12 +197,20 @@ impl Backend for Cpu {
         elementwise::embedding_forward(&self.engine, table, ids)
     }
 
+    fn embedding_backward(&self, ids: &[u32], dy: &Tensor, dtable: &mut [f32]) {
+        weight_gradients::embedding_backward(&self.engine, ids, dy, dtable);
+    }
+
     fn rms_norm_forward(&self, x: &Tensor, gain: &[f32], epsilon: f32, dtype: DType) -> Tensor {
         elementwise::rms_norm_forward(&self.engine, x, gain, epsilon, dtype)
     }
 
     fn rms_norm_backward(&self, x: &Tensor, gain: &[f32], epsilon: f32, dy: &Tensor, dx: &mut Tensor) {
         elementwise::rms_norm_backward(&self.engine, x, gain, epsilon, dy, dx);
+    }
+
+    fn rms_norm_gain_backward(&self, x: &Tensor, epsilon: f32, dy: &Tensor, dgain: &mut [f32]) {
+        weight_gradients::rms_norm_gain_backward(&self.engine, x, epsilon, dy, dgain);
     }
 
     fn rope_forward(&self, x: &mut Tensor, positions: &[u32], table: &RopeTable) {
@@ -218,6 +227,10 @@ impl Backend for Cpu {
 
     fn linears_backward(&self, x: &Tensor, linears: Vec<LinearGradient>, want_dx: bool) -> Option<Tensor> {
         linear::linears_backward(&self.engine, x, linears, want_dx)
+    }
+
+    fn linear_weight_backward(&self, x: &Tensor, dy: &Tensor, dw: &mut [f32], db: Option<&mut [f32]>) {
+        weight_gradients::linear_weight_backward(&self.engine, x, dy, dw, db);
     }
 
     fn row_norms(&self, weight: &Weight, side: Option<&SidePath>) -> Vec<f32> {
@@ -283,6 +296,18 @@ impl Backend for Cpu {
         want_gradient: bool,
     ) -> HeadOutput {
         head::head_logprobs(&self.engine, x, head, targets, label_smoothing, want_gradient)
+    }
+
+    fn head_backward(
+        &self,
+        x: &Tensor,
+        head: &Weight,
+        targets: &[u32],
+        label_smoothing: f32,
+        coefficients: &[f32],
+        dhead: &mut [f32],
+    ) -> Tensor {
+        head::head_backward(&self.engine, x, head, (targets, label_smoothing), coefficients, dhead)
     }
 
     fn adamw(&self, parameter: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], args: &AdamWArgs) {

@@ -14,3 +14,17 @@ pub(super) fn embedding_forward(table: &Weight, ids: &[u32]) -> Tensor {
     }
     y_tc
 }
+
+/// `dtable[ids[t]] += dy[t]`.
+///
+/// # Shapes
+/// `ids [t]` below v, `dy [t, c]`, `dtable [v, c]`.
+pub(super) fn embedding_backward(ids: &[u32], dy_tc: &Tensor, dtable_vc: &mut [f32]) {
+    assert_eq!(dy_tc.rows(), ids.len(), "one row of dy per token");
+    let channels = dy_tc.cols();
+    for (t, &id) in ids.iter().enumerate() {
+        for c in 0..channels {
+            dtable_vc[id as usize * channels + c] += dy_tc.row(t)[c];
+        }
+    }
+}

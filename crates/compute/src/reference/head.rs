@@ -59,3 +59,50 @@ pub(super) fn head_logprobs(
     }
     output
 }
+
+/// With `dz` as above: `dx_n = coefficient_n * dz_n W`, `dW += sum_n coefficient_n * dz_n^T x_n`.
+///
+/// # Shapes
+/// `x, result [n, c]`, `head, dhead [v, c]`, `targets, coefficients [n]`.
+pub(super) fn head_backward(
+    x_nc: &Tensor,
+    head: &Weight,
+    targets: &[u32],
+    label_smoothing: f32,
+    coefficients: &[f32],
+    dhead_vc: &mut [f32],
+) -> Tensor {
+    assert_eq!((x_nc.rows(), coefficients.len()), (targets.len(), targets.len()), "one target and factor per row");
+    assert_eq!(dhead_vc.len(), head.rows() * head.cols(), "gradient of the head");
+    let (vocabulary, channels, smoothing) = (head.rows(), head.cols(), f64::from(label_smoothing));
+    let mut dx_nc = Tensor::zeros(x_nc.rows(), channels);
+    let mut dhead = vec![0.0f64; dhead_vc.len()];
+    let mut weight_row = vec![0.0; channels];
+    for (n, &target) in targets.iter().enumerate() {
+        let z: Vec<f64> = (0..vocabulary)
+            .map(|v| {
+                head.read_row(v, &mut weight_row);
+                x_nc.row(n).iter().zip(&weight_row).map(|(&x, &w)| f64::from(x) * f64::from(w)).sum()
+            })
+            .collect();
+        let largest = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let lse = largest + z.iter().map(|z| (z - largest).exp()).sum::<f64>().ln();
+        let mut dx_c = vec![0.0f64; channels];
+        for (v, z) in z.iter().enumerate() {
+            let onehot = if v == target as usize { 1.0 - smoothing } else { 0.0 };
+            let dz = f64::from(coefficients[n]) * (onehot + smoothing / vocabulary as f64 - (z - lse).exp());
+            head.read_row(v, &mut weight_row);
+            for c in 0..channels {
+                dx_c[c] += dz * f64::from(weight_row[c]);
+                dhead[v * channels + c] += dz * f64::from(x_nc.row(n)[c]);
+            }
+        }
+        for (out, dx) in dx_nc.row_mut(n).iter_mut().zip(dx_c) {
+            *out = dx as f32;
+        }
+    }
+    for (out, sum) in dhead_vc.iter_mut().zip(dhead) {
+        *out += sum as f32;
+    }
+    dx_nc
+}

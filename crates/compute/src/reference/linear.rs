@@ -123,3 +123,23 @@ fn dx_of_frozen(dy: &Tensor, args: &LinearArgs) -> Tensor {
     }
     Tensor::from_vec(dy.rows(), inputs, sums.into_iter().map(|sum| sum as f32).collect())
 }
+
+/// In the forward pass: `y = x W^T + bias`. So now: `dW += dy^T x`, `db += sum_t dy`.
+///
+/// # Shapes
+/// `x [t, in]`, `dy [t, out]`, `dW [out, in]`, `db [out]`.
+pub(super) fn linear_weight_backward(x: &Tensor, dy: &Tensor, dw: &mut [f32], db: Option<&mut [f32]>) {
+    let (tokens, inputs, outputs) = (x.rows(), x.cols(), dy.cols());
+    assert_eq!((dy.rows(), dw.len()), (tokens, outputs * inputs), "dy and dW of a linear");
+    for o in 0..outputs {
+        for i in 0..inputs {
+            let sum: f64 = (0..tokens).map(|t| f64::from(dy.row(t)[o]) * f64::from(x.row(t)[i])).sum();
+            dw[o * inputs + i] += sum as f32;
+        }
+    }
+    let Some(db) = db else { return };
+    assert_eq!(db.len(), outputs, "db of a linear");
+    for (o, db) in db.iter_mut().enumerate() {
+        *db += (0..tokens).map(|t| f64::from(dy.row(t)[o])).sum::<f64>() as f32;
+    }
+}

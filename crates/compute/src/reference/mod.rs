@@ -33,6 +33,10 @@ impl Backend for Reference {
         embedding::embedding_forward(table, ids)
     }
 
+    fn embedding_backward(&self, ids: &[u32], dy: &Tensor, dtable: &mut [f32]) {
+        embedding::embedding_backward(ids, dy, dtable);
+    }
+
     fn activation_dtype(&self, _weights: DType) -> DType {
         DType::F32
     }
@@ -44,6 +48,10 @@ impl Backend for Reference {
 
     fn rms_norm_backward(&self, x: &Tensor, gain: &[f32], epsilon: f32, dy: &Tensor, dx: &mut Tensor) {
         self.add_assign(dx, &rms_norm::rms_norm_backward(x, gain, epsilon, dy));
+    }
+
+    fn rms_norm_gain_backward(&self, x: &Tensor, epsilon: f32, dy: &Tensor, dgain: &mut [f32]) {
+        rms_norm::rms_norm_gain_backward(x, epsilon, dy, dgain);
     }
 
     fn rope_forward(&self, x: &mut Tensor, positions: &[u32], table: &RopeTable) {
@@ -67,6 +75,10 @@ impl Backend for Reference {
             }
         }
         sum
+    }
+
+    fn linear_weight_backward(&self, x: &Tensor, dy: &Tensor, dw: &mut [f32], db: Option<&mut [f32]>) {
+        linear::linear_weight_backward(x, dy, dw, db);
     }
 
     fn row_norms(&self, weight: &Weight, side: Option<&SidePath>) -> Vec<f32> {
@@ -135,6 +147,18 @@ impl Backend for Reference {
         want_gradient: bool,
     ) -> HeadOutput {
         head::head_logprobs(x, head, targets, label_smoothing, want_gradient)
+    }
+
+    fn head_backward(
+        &self,
+        x: &Tensor,
+        head: &Weight,
+        targets: &[u32],
+        label_smoothing: f32,
+        coefficients: &[f32],
+        dhead: &mut [f32],
+    ) -> Tensor {
+        head::head_backward(x, head, targets, label_smoothing, coefficients, dhead)
     }
 
     fn adamw(&self, parameter: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], args: &AdamWArgs) {

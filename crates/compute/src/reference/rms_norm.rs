@@ -28,7 +28,7 @@ pub(super) fn rms_norm_forward(x_tc: &Tensor, gain_c: &[f32], epsilon: f32) -> T
 /// With `n = x * s` and `w = dy * gain`: `dx = s * (w - n * mean(w * n))`.
 ///
 /// # Shapes
-/// `x, dy [t, c]`, `gain [c]`, result `[t, c]`. The gain is frozen and gets no gradient.
+/// `x, dy [t, c]`, `gain [c]`, result `[t, c]`.
 pub(super) fn rms_norm_backward(x_tc: &Tensor, gain_c: &[f32], epsilon: f32, dy_tc: &Tensor) -> Tensor {
     assert_eq!((x_tc.rows(), x_tc.cols()), (dy_tc.rows(), dy_tc.cols()), "x and dy of an rms norm");
     let channels = x_tc.cols();
@@ -45,4 +45,18 @@ pub(super) fn rms_norm_backward(x_tc: &Tensor, gain_c: &[f32], epsilon: f32, dy_
         }
     }
     dx_tc
+}
+
+/// With `n = x * s`: `dgain += sum_t dy n`.
+///
+/// # Shapes
+/// `x, dy [t, c]`, `dgain [c]`.
+pub(super) fn rms_norm_gain_backward(x_tc: &Tensor, epsilon: f32, dy_tc: &Tensor, dgain_c: &mut [f32]) {
+    assert_eq!((x_tc.rows(), x_tc.cols()), (dy_tc.rows(), dy_tc.cols()), "x and dy of an rms norm");
+    assert_eq!(dgain_c.len(), x_tc.cols(), "gain of an rms norm");
+    let inverse: Vec<f64> = (0..x_tc.rows()).map(|t| inverse_rms(x_tc.row(t), epsilon)).collect();
+    for (c, dgain) in dgain_c.iter_mut().enumerate() {
+        let term = |t: usize| f64::from(dy_tc.row(t)[c]) * f64::from(x_tc.row(t)[c]) * inverse[t];
+        *dgain += (0..x_tc.rows()).map(term).sum::<f64>() as f32;
+    }
 }
