@@ -262,6 +262,11 @@ pub trait Backend: Send + Sync {
         let _ = weights;
     }
 
+    /// A weight of its own in `dtype` (`F32` or `Bf16`), rounded to nearest even from `values [rows, cols]`.
+    fn round_weight(&self, dtype: DType, rows: usize, cols: usize, values: &[f32]) -> Weight {
+        Weight::from_f32_as(dtype, rows, cols, values)
+    }
+
     /// Rows of `table` by token id. `table [v, c]`, result `[t, c]` in `f32`.
     fn embedding_forward(&self, table: &Weight, ids: &[u32]) -> Tensor;
 

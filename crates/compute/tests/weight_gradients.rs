@@ -105,3 +105,14 @@ fn trained_heads() {
         }
     }
 }
+
+#[test]
+fn weights_are_rounded_as_the_reference_does() {
+    for dtype in DTYPES {
+        let values = values(7, 33 * 1031);
+        let expected = Reference.round_weight(dtype, 33, 1031, &values);
+        for cpu in cpus(2) {
+            assert_eq!(cpu.round_weight(dtype, 33, 1031, &values).bytes(), expected.bytes(), "{}", cpu.name());
+        }
+    }
+}

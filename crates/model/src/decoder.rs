@@ -2,12 +2,16 @@
 //!
 //! Letters in shapes: t tokens, c channels, v vocabulary, n rows with a target.
 
+use std::sync::Arc;
+
 use attune_compute::{Backend, DType, HeadOutput, RopeTable, Tensor};
 
 use crate::adapter::{Adapter, Gradients};
 use crate::batch::PackedBatch;
 use crate::error::ModelError;
+use crate::full::WeightGradients;
 use crate::layer::{Attend, LayerContext, LayerSaved, layer_backward, layer_forward};
+use crate::trained::Sink;
 use crate::weights::BaseModel;
 
 /// What a forward pass keeps for the backward pass. Layers below the lowest adapted one never keep anything.
@@ -74,7 +78,7 @@ pub struct Pass<'a> {
 pub struct Decoder<'a> {
     backend: &'a dyn Backend,
     base: &'a BaseModel,
-    rope: RopeTable,
+    rope: Arc<RopeTable>,
     /// Type of the operands of products.
     activations: DType,
 }
@@ -88,9 +92,19 @@ impl<'a> Decoder<'a> {
         if max_positions > base.spec.max_positions {
             return Err(ModelError::ContextLength { tokens: max_positions, limit: base.spec.max_positions });
         }
-        let rope = RopeTable::new(&base.spec.inverse_frequencies(), max_positions);
+        let rope = Arc::new(RopeTable::new(&base.spec.inverse_frequencies(), max_positions));
         let activations = backend.activation_dtype(base.dtype());
         Ok(Self { backend, base, rope, activations })
+    }
+
+    /// The same over other weights of a model of this spec.
+    ///
+    /// # Panics
+    /// If the spec is another one.
+    pub fn over<'b>(&'b self, base: &'b BaseModel) -> Decoder<'b> {
+        assert_eq!(base.spec, self.base.spec, "specs of both models");
+        let activations = self.backend.activation_dtype(base.dtype());
+        Decoder { backend: self.backend, base, rope: Arc::clone(&self.rope), activations }
     }
 
     /// Where it runs.
@@ -185,16 +199,56 @@ impl<'a> Decoder<'a> {
         adapter: &Adapter,
         gradients: &mut Gradients,
     ) {
-        let Pass { batch, dropout_key, mut saved, last_nc, normed_nc } = pass;
         let Some(mut dnormed_nc) = head.dx else { panic!("the head was run without a gradient") };
-        assert_eq!(coefficients.len(), batch.targets.len(), "one coefficient per target");
-        let lowest = adapter.lowest_layer();
-        assert_eq!(saved.len(), self.base.spec.layers - lowest, "layers kept by the forward pass");
+        assert_eq!(coefficients.len(), pass.batch.targets.len(), "one coefficient per target");
         for (n, &coefficient) in coefficients.iter().enumerate() {
             for d in dnormed_nc.row_mut(n) {
                 *d *= coefficient;
             }
         }
+        let _ = self.layers_backward(pass, dnormed_nc, Some(adapter), Sink::Adapter(gradients));
+    }
+
+    /// As [`Decoder::backward`], of all weights: adds the gradients of `loss = f(smoothed log-probabilities)`, which
+    /// come from [`Decoder::head_logprobs`] with this label smoothing and without a gradient.
+    ///
+    /// # Panics
+    /// When the pass kept nothing, or ran with an adapter.
+    pub fn backward_full(
+        &self,
+        pass: Pass,
+        label_smoothing: f32,
+        coefficients: &[f32],
+        gradients: &mut WeightGradients,
+    ) {
+        let (batch, base) = (pass.batch, self.base);
+        let targets: Vec<u32> = batch.targets.iter().map(|target| target.token).collect();
+        let dhead = gradients.head.as_mut().unwrap_or(&mut gradients.embedding);
+        let x_nc = &pass.normed_nc;
+        let dnormed_nc = self.backend.head_backward(x_nc, &base.head, &targets, label_smoothing, coefficients, dhead);
+        self.backend.rms_norm_gain_backward(
+            &pass.last_nc,
+            base.spec.norm_epsilon,
+            &dnormed_nc,
+            &mut gradients.final_norm,
+        );
+        let dx_tc = self.layers_backward(pass, dnormed_nc, None, Sink::Full(gradients));
+        let Some(dx_tc) = dx_tc else { unreachable!("the lowest layer's input has a gradient here") };
+        self.backend.embedding_backward(&batch.ids, &dx_tc, &mut gradients.embedding);
+    }
+
+    /// From the gradient of the head's input down to the lowest layer that is trained; returns the gradient of the
+    /// embedding's output where it is asked for.
+    fn layers_backward(
+        &self,
+        pass: Pass,
+        dnormed_nc: Tensor,
+        adapter: Option<&Adapter>,
+        mut sink: Sink,
+    ) -> Option<Tensor> {
+        let Pass { batch, dropout_key, mut saved, last_nc, normed_nc } = pass;
+        let lowest = adapter.map_or(0, Adapter::lowest_layer);
+        assert_eq!(saved.len(), self.base.spec.layers - lowest, "layers kept by the forward pass");
         drop(normed_nc);
         let epsilon = self.base.spec.norm_epsilon;
         let mut dlast_nc = Tensor::zeros(last_nc.rows(), last_nc.cols());
@@ -209,18 +263,16 @@ impl<'a> Decoder<'a> {
 
         let dropout = dropout_key.map(|key| (key, batch.row_keys.as_slice()));
         for layer in (lowest..self.base.spec.layers).rev() {
-            let context = self.context(layer, Some(adapter), dropout, &batch.positions);
+            let context = self.context(layer, adapter, dropout, &batch.positions);
             let layer_saved = match saved.pop() {
                 Some(Saved::Everything(layer_saved)) => *layer_saved,
                 Some(Saved::Input(x_tc)) => layer_forward(&context, x_tc, Attend::Packed(&batch.segments)).1,
                 None => unreachable!("the number of kept layers was checked"),
             };
-            let want_dx = layer > lowest;
-            match layer_backward(&context, layer_saved, dx_tc, &batch.segments, gradients, want_dx) {
-                Some(dx) => dx_tc = dx,
-                None => return,
-            }
+            let want_dx = layer > lowest || matches!(sink, Sink::Full(_));
+            dx_tc = layer_backward(&context, layer_saved, dx_tc, &batch.segments, &mut sink, want_dx)?;
         }
+        Some(dx_tc)
     }
 
     /// Logits `[t, v]` of every row of one sequence: for tests and comparisons, not for training.

@@ -8,7 +8,9 @@ use attune_compute::{
 };
 
 use crate::adapter::{Adapter, AdapterModule, Gradients};
+use crate::full::{PerLayer, PerLinear};
 use crate::spec::{DecoderSpec, Linear};
+use crate::trained::Sink;
 use crate::weights::LayerWeights;
 
 /// Everything that a layer needs beside its input.
@@ -150,6 +152,13 @@ impl LayerContext<'_> {
         (per_head.reshaped(rows, cols), normed.reshaped(rows, cols))
     }
 
+    /// Adds the gradient of the gain of a norm over each head.
+    fn head_gain_backward(&self, x: &Tensor, dy: &Tensor, dgain: &mut [f32]) {
+        let (rows, cols, d) = (x.rows(), x.cols(), self.spec.head_dim);
+        let per_head = |tensor: &Tensor| tensor.clone().reshaped(rows * cols / d, d);
+        self.backend.rms_norm_gain_backward(&per_head(x), self.spec.norm_epsilon, &per_head(dy), dgain);
+    }
+
     fn head_norm_backward(&self, x: Tensor, gain: &[f32], dy: Tensor) -> Tensor {
         let (rows, cols, d) = (x.rows(), x.cols(), self.spec.head_dim);
         let (x, dy) = (x.reshaped(rows * cols / d, d), dy.reshaped(rows * cols / d, d));
@@ -226,7 +235,7 @@ fn append(cache: &mut Vec<f32>, rows: &Tensor) {
 }
 
 /// In the forward pass: `x -> n -> q, k, v -> o -> x2 -> n2 -> gate, up -> h -> y`. So now from `dy` back to `dx`, with
-/// the adapters' gradients added to `gradients` on the way.
+/// the gradients of what is trained added to `sink` on the way.
 ///
 /// Returns `None` when nothing below this layer needs a gradient (`want_dx` is false).
 ///
@@ -237,12 +246,21 @@ pub(crate) fn layer_backward(
     saved: LayerSaved,
     dy: Tensor,
     segments: &[usize],
-    gradients: &mut Gradients,
+    sink: &mut Sink,
     want_dx: bool,
 ) -> Option<Tensor> {
     let (backend, epsilon) = (ctx.backend, ctx.spec.norm_epsilon);
     let LayerSaved { x, qk_raw, mut q, mut k, v, attention, x2, gate, up, low_rank, mut unscaled } = saved;
-    let mut backward = |input: &Tensor, outputs: &[(Linear, &Tensor)], want_dx: bool| {
+    let mut backward = |sink: &mut Sink, input: &Tensor, outputs: &[(Linear, &Tensor)], want_dx: bool| {
+        let gradients = match sink {
+            Sink::Adapter(gradients) => gradients,
+            Sink::Full(gradients) => {
+                weights_backward(ctx, &mut gradients.layers[ctx.layer], input, outputs);
+                let linear =
+                    |&(which, dy)| LinearGradient { args: ctx.args(which, None), low_rank: None, dy, side: None };
+                return backend.linears_backward(input, outputs.iter().map(linear).collect(), want_dx);
+            }
+        };
         // Below DoRA's factors, where it has them.
         let dvs: Vec<Option<Tensor>> = outputs
             .iter()
@@ -260,7 +278,7 @@ pub(crate) fn layer_backward(
 
     // y = x2 + down(h), h = silu(gate) * up
     let h = backend.swiglu_forward(&gate, &up);
-    let dh = must(backward(&h, &[(Linear::Down, &dy)], true));
+    let dh = must(backward(sink, &h, &[(Linear::Down, &dy)], true));
     drop(h);
     let (dgate, dup) = backend.swiglu_backward(&gate, &up, &dh);
     drop((dh, gate, up));
@@ -268,30 +286,61 @@ pub(crate) fn layer_backward(
     // gate, up = linear(n2), n2 = rms_norm(x2)
     let attention_needed = want_dx || ctx.adapter.is_some_and(|adapter| adapter.touches_attention(ctx.layer));
     let n2 = backend.rms_norm_forward(&x2, &ctx.weights.mlp_norm, epsilon, ctx.activations);
-    let dn2 = backward(&n2, &[(Linear::Gate, &dgate), (Linear::Up, &dup)], attention_needed)?;
+    let dn2 = backward(sink, &n2, &[(Linear::Gate, &dgate), (Linear::Up, &dup)], attention_needed)?;
     drop((n2, dgate, dup));
+    if let Some(gradients) = layer_gradients(sink, ctx.layer) {
+        backend.rms_norm_gain_backward(&x2, epsilon, &dn2, &mut gradients.mlp_norm);
+    }
     let mut dx2 = dy;
     backend.rms_norm_backward(&x2, &ctx.weights.mlp_norm, epsilon, &dn2, &mut dx2);
     drop((dn2, x2));
 
     // x2 = x + o_proj(o), o = attention(q, k, v)
-    let d_o = must(backward(&attention.o, &[(Linear::O, &dx2)], true));
+    let d_o = must(backward(sink, &attention.o, &[(Linear::O, &dx2)], true));
     let (mut dq, mut dk, dv) = backend.attention_backward(&q, &k, &v, &attention, &d_o, &ctx.attention_args(segments));
     drop((attention, d_o, v));
     backend.rope_backward(&mut dq, ctx.positions, ctx.rope);
     backend.rope_backward(&mut dk, ctx.positions, ctx.rope);
     if let (Some((q_gain, k_gain)), Some((q_raw, k_raw))) = (&ctx.weights.qk_norms, qk_raw) {
         (q, k) = (q_raw, k_raw);
+        if let Some([dq_gain, dk_gain]) = layer_gradients(sink, ctx.layer).and_then(|layer| layer.qk_norms.as_mut()) {
+            ctx.head_gain_backward(&q, &dq, dq_gain);
+            ctx.head_gain_backward(&k, &dk, dk_gain);
+        }
         dq = ctx.head_norm_backward(q, q_gain, dq);
         dk = ctx.head_norm_backward(k, k_gain, dk);
     }
 
     // q, k, v = linear(n), n = rms_norm(x)
     let n = backend.rms_norm_forward(&x, &ctx.weights.attention_norm, epsilon, ctx.activations);
-    let dn = backward(&n, &[(Linear::Q, &dq), (Linear::K, &dk), (Linear::V, &dv)], want_dx)?;
+    let dn = backward(sink, &n, &[(Linear::Q, &dq), (Linear::K, &dk), (Linear::V, &dv)], want_dx)?;
+    if let Some(gradients) = layer_gradients(sink, ctx.layer) {
+        backend.rms_norm_gain_backward(&x, epsilon, &dn, &mut gradients.attention_norm);
+    }
     let mut dx = dx2;
     backend.rms_norm_backward(&x, &ctx.weights.attention_norm, epsilon, &dn, &mut dx);
     Some(dx)
+}
+
+/// The gradients of a layer's own weights, where they are trained.
+fn layer_gradients<'a>(sink: &'a mut Sink, layer: usize) -> Option<&'a mut PerLayer<Vec<f32>>> {
+    match sink {
+        Sink::Adapter(_) => None,
+        Sink::Full(gradients) => Some(&mut gradients.layers[layer]),
+    }
+}
+
+/// The gradients of the weights and biases of linears of one input.
+fn weights_backward(
+    ctx: &LayerContext,
+    gradients: &mut PerLayer<Vec<f32>>,
+    input: &Tensor,
+    outputs: &[(Linear, &Tensor)],
+) {
+    for &(which, dy) in outputs {
+        let PerLinear { weight, bias } = &mut gradients.linears[which.index()];
+        ctx.backend.linear_weight_backward(input, dy, weight, bias.as_deref_mut());
+    }
 }
 
 /// With `y = m / n * v + bias`, and n constant: returns `dv = m / n * dy` and adds `sum_t dy v / n` to the gradient of m.

@@ -193,6 +193,10 @@ impl Backend for Cpu {
         }
     }
 
+    fn round_weight(&self, dtype: DType, rows: usize, cols: usize, values: &[f32]) -> Weight {
+        weight_gradients::round_weight(&self.engine, dtype, rows, cols, values)
+    }
+
     fn embedding_forward(&self, table: &Weight, ids: &[u32]) -> Tensor {
         elementwise::embedding_forward(&self.engine, table, ids)
     }

@@ -1,12 +1,19 @@
-//! Gradients of the weights themselves, which full fine-tuning needs: linears, embedding, gains of norms.
+//! What full fine-tuning needs beside the passes: gradients of linears, embedding and gains of norms, and weights rounded
+//! anew after each step.
 #![allow(unsafe_code)]
 
+use std::sync::Arc;
+
+use half::bf16;
+
 use super::Engine;
+use super::convert::round_to_bf16;
 use super::gemm::{Product, Start, Term};
 use super::math::{dot_f64, per_isa};
 use super::pack::{Layout, Operand};
 use super::workers::DisjointMut;
 use crate::tensor::{Tensor, ValuesMut};
+use crate::weight::{DType, Weight};
 
 /// Rows whose contributions to a sum over all rows are added up in one task. Fixed, so that the sum does not depend on
 /// the number of threads.
@@ -14,6 +21,33 @@ const CHUNK_ROWS: usize = 128;
 
 /// Columns of a table that one task writes: a cache line of each row.
 const TABLE_COLUMNS: usize = 16;
+
+/// Values of a task of rounding: some 10 microseconds.
+const ROUNDED_VALUES: usize = 1 << 15;
+
+/// A weight's own memory.
+struct Rounded(Vec<bf16>);
+
+impl AsRef<[u8]> for Rounded {
+    fn as_ref(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.0)
+    }
+}
+
+/// A weight of its own, rounded to nearest even.
+pub(super) fn round_weight(engine: &Engine, dtype: DType, rows: usize, cols: usize, values: &[f32]) -> Weight {
+    if dtype != DType::Bf16 {
+        return Weight::from_f32_as(dtype, rows, cols, values);
+    }
+    let mut rounded = vec![bf16::ZERO; values.len()];
+    let slots = DisjointMut::new(&mut rounded);
+    engine.workers.for_ranges(values.len(), ROUNDED_VALUES, |range| {
+        // SAFETY: the ranges do not overlap.
+        let slots = unsafe { slots.slice(range.clone()) };
+        round_to_bf16(engine.isa, &values[range], slots);
+    });
+    Weight::new(dtype, rows, cols, Arc::new(Rounded(rounded)), 0..2 * values.len())
+}
 
 /// `dW += dy^T x`, `db += sum_t dy`. The product is in `bf16` where `x` is.
 ///
