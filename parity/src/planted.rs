@@ -62,6 +62,10 @@ impl Backend for Planted {
         Reference.embedding_forward(table, ids)
     }
 
+    fn embedding_backward(&self, ids: &[u32], dy: &Tensor, dtable: &mut [f32]) {
+        Reference.embedding_backward(ids, dy, dtable);
+    }
+
     fn activation_dtype(&self, weights: DType) -> DType {
         Reference.activation_dtype(weights)
     }
@@ -80,6 +84,10 @@ impl Backend for Planted {
                 *dx += dy * g / (mean_square + epsilon).sqrt();
             }
         }
+    }
+
+    fn rms_norm_gain_backward(&self, x: &Tensor, epsilon: f32, dy: &Tensor, dgain: &mut [f32]) {
+        Reference.rms_norm_gain_backward(x, epsilon, dy, dgain);
     }
 
     fn rope_forward(&self, x: &mut Tensor, positions: &[u32], table: &RopeTable) {
@@ -128,6 +136,10 @@ impl Backend for Planted {
             }
         }
         dx
+    }
+
+    fn linear_weight_backward(&self, x: &Tensor, dy: &Tensor, dw: &mut [f32], db: Option<&mut [f32]>) {
+        Reference.linear_weight_backward(x, dy, dw, db);
     }
 
     fn row_norms(&self, weight: &Weight, side: Option<&SidePath>) -> Vec<f32> {
@@ -196,6 +208,19 @@ impl Backend for Planted {
     ) -> HeadOutput {
         let smoothing = if self.has(Mistake::SmoothingForgotten) { 0.0 } else { label_smoothing };
         Reference.head_logprobs(x, head, targets, smoothing, want_gradient)
+    }
+
+    fn head_backward(
+        &self,
+        x: &Tensor,
+        head: &Weight,
+        targets: &[u32],
+        label_smoothing: f32,
+        coefficients: &[f32],
+        dhead: &mut [f32],
+    ) -> Tensor {
+        let smoothing = if self.has(Mistake::SmoothingForgotten) { 0.0 } else { label_smoothing };
+        Reference.head_backward(x, head, targets, smoothing, coefficients, dhead)
     }
 
     fn adamw(&self, parameter: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], args: &AdamWArgs) {

@@ -111,7 +111,7 @@ fn compare(loaded: &Loaded, way: &Way) -> [Result<String, Mismatch>; 3] {
     let Run { losses, gradient_norms } = &loaded.golden.case.runs.f32;
     let (ours, f32) = (loaded.arithmetic(way.backend), Arithmetic::F32);
     let mut adapter = Comparison::new(&what, tolerance(Rung::L4, Quantity::FinalAdapter, ours, f32));
-    let by_module = harness::matrices(&trainable.adapter);
+    let by_module = harness::matrices(trainable.trained.adapter().unwrap());
     harness::compare_by_name(&mut adapter, &loaded.golden, "final.", by_module).unwrap();
     [
         compare_numbers(&what, (Quantity::Losses, ours, f32), outcomes.iter().map(|outcome| outcome.loss), losses),

@@ -46,11 +46,12 @@ pub use layers::{PRESETS, Preset, environment, environment_name};
 pub use schema::json_schema;
 pub use sections::{
     AdapterConfig, CheckpointConfig, Config, DataConfig, EarlyStopping, EvaluationConfig, HardwareConfig,
-    LoggingConfig, ModelConfig, TrainingConfig,
+    LoggingConfig, ModelConfig, ModelSize, TrainingConfig,
 };
 pub use values::{
     AdapterMethod, BackendChoice, BuiltinTemplate, ChatTemplate, CompletionStyle, DataFormat, Date, Display, Layers,
-    Layout, Objective, Overlong, Quantize, Schedule, TargetModule, TargetModules, TemplateDate, TrainOn, Untrained,
+    Layout, ModelInit, Objective, Overlong, Quantize, Schedule, TargetModule, TargetModules, TemplateDate, TrainOn,
+    TrainedType, Untrained,
 };
 
 use layers::{Files, PATH_KEYS};

@@ -7,8 +7,8 @@ use crate::error::{Origin, Problem};
 use crate::layers::PATH_KEYS;
 use crate::nearest::nearest;
 use crate::node::Node;
-use crate::sections::Config;
-use crate::values::{ChatTemplate, Quantize, ROW_KEYS, begins_with_home};
+use crate::sections::{AdapterConfig, Config, ModelSize};
+use crate::values::{AdapterMethod, ChatTemplate, ModelInit, Quantize, ROW_KEYS, TrainedType, begins_with_home};
 
 /// What the name of a run may be made of, so that it is a folder on every system.
 pub(crate) const RUN_NAME_PATTERN: &str = r"^[A-Za-z0-9_][A-Za-z0-9._ +-]*$";
@@ -18,6 +18,8 @@ pub(crate) fn broken(config: &Config, tree: &Node) -> Vec<Problem> {
     let mut rules = Rules { tree, problems: Vec::new() };
     rules.required(config);
     rules.model(config);
+    rules.random_model(config);
+    rules.full(config);
     rules.finite(config);
     rules.paths(config);
     rules.names(config);
@@ -62,7 +64,7 @@ impl Rules<'_> {
     fn required(&mut self, config: &Config) {
         let missing =
             |key: &str, advice: &str| Problem::Missing { key: key.to_owned(), origin: None, advice: advice.to_owned() };
-        if config.model.path.as_os_str().is_empty() {
+        if config.model.path.as_os_str().is_empty() && config.model.size.is_none() {
             self.problems.push(missing(
                 "model.path",
                 "give the folder of the base model: `model: {path: ...}` in the file or --set model.path=...",
@@ -88,11 +90,102 @@ impl Rules<'_> {
         }
     }
 
+    /// `model.init: random` and what belongs to it.
+    fn random_model(&mut self, config: &Config) {
+        let model = &config.model;
+        if model.init == ModelInit::Pretrained {
+            if model.size.is_some() {
+                self.conflict(
+                    "model.size",
+                    "model.init",
+                    "a base model brings its size",
+                    "set model.init to random to train a new model, or take model.size out",
+                );
+            }
+            return;
+        }
+        if config.adapter.method != AdapterMethod::Full {
+            self.conflict(
+                "model.init",
+                "adapter.method",
+                "random weights know nothing that an adapter could build on",
+                "set adapter.method to full",
+            );
+        }
+        if model.size.is_some() && !model.path.as_os_str().is_empty() {
+            self.conflict("model.size", "model.path", "both say how large the new model is", "take one of them out");
+        }
+        if model.size.is_some() && model.tokenizer.is_none() {
+            let advice = "give the folder of a tokenizer; `ft tokenizer train` makes one";
+            self.conflict("model.size", "model.tokenizer", "a new model needs a tokenizer", advice);
+        }
+        if let Some(size) = &model.size {
+            self.size(size);
+        }
+    }
+
+    fn size(&mut self, size: &ModelSize) {
+        let ModelSize { hidden, heads, kv_heads, rope_theta, .. } = *size;
+        if !hidden.is_multiple_of(2 * heads) {
+            let got = format!("{hidden} with {heads} heads");
+            self.invalid("model.size.hidden", got, "a multiple of twice the heads", "each head needs an even share");
+        }
+        let kv_heads = kv_heads.unwrap_or(heads);
+        if kv_heads == 0 || !heads.is_multiple_of(kv_heads) {
+            let got = format!("{kv_heads} with {heads} heads");
+            self.invalid("model.size.kv_heads", got, "a divisor of the heads", "for example as many as heads");
+        }
+        if !rope_theta.is_finite() {
+            self.invalid("model.size.rope_theta", rope_theta.to_string(), "a finite number", "10000 is usual");
+        }
+    }
+
+    /// `adapter.method: full`: keys that say something about an adapter or a frozen base would be ignored in silence.
+    fn full(&mut self, config: &Config) {
+        let (model, adapter) = (&config.model, &config.adapter);
+        if adapter.method != AdapterMethod::Full {
+            if model.dtype != TrainedType::Auto {
+                self.conflict(
+                    "model.dtype",
+                    "adapter.method",
+                    "weights that stay as they are keep their type",
+                    "take model.dtype out, or set adapter.method to full",
+                );
+            }
+            return;
+        }
+        if model.quantize != Quantize::None {
+            let advice = "set model.quantize to none, or adapter.method to lora";
+            self.conflict("model.quantize", "adapter.method", "quantised weights cannot be trained", advice);
+        }
+        if model.path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
+            let advice = "make a folder of it with `ft export hf`, or set adapter.method to lora";
+            self.conflict("model.path", "adapter.method", "weights of a GGUF file cannot be trained", advice);
+        }
+        let full = AdapterConfig { method: AdapterMethod::Full, ..AdapterConfig::default() };
+        let differs: [(&str, bool); 9] = [
+            ("adapter.rank", adapter.rank != full.rank),
+            ("adapter.alpha", adapter.alpha != full.alpha),
+            ("adapter.dropout", adapter.dropout != full.dropout),
+            ("adapter.target_modules", adapter.target_modules != full.target_modules),
+            ("adapter.layers", adapter.layers != full.layers),
+            ("adapter.rank_pattern", adapter.rank_pattern != full.rank_pattern),
+            ("adapter.alpha_pattern", adapter.alpha_pattern != full.alpha_pattern),
+            ("adapter.use_rslora", adapter.use_rslora != full.use_rslora),
+            ("adapter.init_from", adapter.init_from != full.init_from),
+        ];
+        for (key, _) in differs.into_iter().filter(|(_, differs)| *differs) {
+            let advice = format!("take {key} out, or set adapter.method to lora");
+            self.conflict(key, "adapter.method", "with full there is no adapter", &advice);
+        }
+    }
+
     /// YAML cannot get here with such numbers; a configuration that was built by code can.
     fn finite(&mut self, config: &Config) {
-        let Config { adapter, data, training, checkpoint, evaluation, clean, contamination, split, .. } = config;
+        let Config { model, adapter, data, training, checkpoint, evaluation, clean, contamination, split, .. } = config;
         let stopping = evaluation.early_stopping.as_ref();
         let numbers = [
+            ("model.init_std", Some(model.init_std)),
             ("adapter.alpha", Some(adapter.alpha)),
             ("adapter.dropout", Some(adapter.dropout)),
             ("data.validation_fraction", Some(data.validation_fraction)),

@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::curation::{CleanConfig, ContaminationConfig, SplitConfig};
 use crate::hardware::{Activations, MemorySize, MicroBatchTokens, PackWeights};
 use crate::values::{
-    AdapterMethod, BackendChoice, ChatTemplate, CompletionStyle, DataFormat, Display, Layers, Layout, Objective,
-    OneOrMany, Overlong, Quantize, Schedule, TargetModules, TemplateDate, TrainOn, Untrained, one_or_many,
+    AdapterMethod, BackendChoice, ChatTemplate, CompletionStyle, DataFormat, Display, Layers, Layout, ModelInit,
+    Objective, OneOrMany, Overlong, Quantize, Schedule, TargetModules, TemplateDate, TrainOn, TrainedType, Untrained,
+    one_or_many,
 };
 
 /// One fine-tuning run, fully resolved: what `ft.yaml`, its parents, the environment and `--set` came to.
@@ -22,9 +23,9 @@ use crate::values::{
 #[serde(default, deny_unknown_fields)]
 #[schemars(title = "ft.yaml", description = "Configuration of one Attune fine-tuning run.")]
 pub struct Config {
-    /// The base model that is fine-tuned. Its weights stay as they are.
+    /// The base model that is fine-tuned, or the shape of a new one.
     pub model: ModelConfig,
-    /// The LoRA adapter: what is trained.
+    /// What is trained: a LoRA adapter beside weights that stay as they are, or all weights.
     pub adapter: AdapterConfig,
     /// The examples, and what in them is trained.
     pub data: DataConfig,
@@ -49,11 +50,23 @@ pub struct Config {
 /// Section `model`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(description = "The base model that is fine-tuned. Its weights stay as they are.")]
+#[schemars(description = "The base model that is fine-tuned, or the shape of a new one.")]
 pub struct ModelConfig {
-    /// Required. The base model: a folder in Hugging Face layout (config.json, safetensors and a tokenizer) or a .gguf file.
+    /// Required (but with `size`). The base model: a folder in Hugging Face layout (config.json, safetensors and a tokenizer)
+    /// or a .gguf file. With `init: random` config.json and the tokenizer are enough.
     #[schemars(extend("title" = "a path"))]
     pub path: PathBuf,
+    /// Where the weights come from.
+    pub init: ModelInit,
+    /// With `init: random` and in place of `path`: the size of a new model of the llama family, whose vocabulary is that of
+    /// the folder `tokenizer`.
+    pub size: Option<ModelSize>,
+    /// Standard deviation of the weights that `init: random` draws.
+    #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0))]
+    pub init_std: f64,
+    /// The type of the weights with `adapter.method: full`, in training and in the model that comes out. An adapter is
+    /// always trained in f32 beside a base as it is stored.
+    pub dtype: TrainedType,
     /// Quantise the linear layers of the base when it is loaded; embedding, head and norms stay as they are. Done once: the
     /// result is kept in the folder for caches (FT_CACHE, else attune in the user's own). A base in GGUF brings its types.
     pub quantize: Quantize,
@@ -73,6 +86,10 @@ impl Default for ModelConfig {
     fn default() -> Self {
         Self {
             path: PathBuf::new(),
+            init: ModelInit::Pretrained,
+            size: None,
+            init_std: 0.02,
+            dtype: TrainedType::Auto,
             quantize: Quantize::None,
             tokenizer: None,
             chat_template: None,
@@ -81,12 +98,60 @@ impl Default for ModelConfig {
     }
 }
 
+/// Key `model.size`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+pub struct ModelSize {
+    /// Decoder layers.
+    #[schemars(range(min = 1, max = 1000))]
+    pub layers: usize,
+    /// Channels; a multiple of twice the heads.
+    #[schemars(range(min = 2, max = 65536))]
+    pub hidden: usize,
+    /// Query heads.
+    #[schemars(range(min = 1, max = 1024))]
+    pub heads: usize,
+    /// Key/value heads, which divide the query heads; as many as these when left out.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 1024))]
+    pub kv_heads: Option<usize>,
+    /// Channels of the feed-forward block.
+    #[schemars(range(min = 1, max = 262144))]
+    pub feed_forward: usize,
+    /// Longest sequence that the model is made for.
+    #[serde(default = "ModelSize::default_positions")]
+    #[schemars(range(min = 2, max = 16777216))]
+    pub max_positions: usize,
+    /// Base of the rotary frequencies.
+    #[serde(default = "ModelSize::default_theta")]
+    #[schemars(extend("exclusiveMinimum" = 1))]
+    pub rope_theta: f64,
+    /// Use the embedding as the output projection, which saves weights in small models.
+    #[serde(default = "ModelSize::default_tied")]
+    pub tied_head: bool,
+}
+
+impl ModelSize {
+    const fn default_positions() -> usize {
+        2048
+    }
+
+    const fn default_theta() -> f64 {
+        10_000.0
+    }
+
+    const fn default_tied() -> bool {
+        true
+    }
+}
+
 /// Section `adapter`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(description = "The LoRA adapter: what is trained.")]
+#[schemars(description = "What is trained: a LoRA adapter beside weights that stay as they are, or all weights.")]
 pub struct AdapterConfig {
-    /// The kind of adapter.
+    /// What is trained.
     pub method: AdapterMethod,
     /// Rank of the two low-rank matrices of a module: more rank, more capacity, more memory.
     #[schemars(range(min = 1, max = 8192))]
@@ -222,7 +287,7 @@ pub struct TrainingConfig {
     /// Where linear and cosine end, as a share of `learning_rate`.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub min_learning_rate_ratio: f64,
-    /// Decoupled weight decay of AdamW.
+    /// Decoupled weight decay of AdamW. With `adapter.method: full` it spares norms and biases.
     #[schemars(range(min = 0.0))]
     pub weight_decay: f64,
     /// Decay of AdamW's mean of the gradients.
@@ -240,7 +305,7 @@ pub struct TrainingConfig {
     /// Share of the target's probability that is spread over the whole vocabulary.
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1))]
     pub label_smoothing: f64,
-    /// Seed of everything that is random: adapter, order, dropout, samples.
+    /// Seed of everything that is random: adapter, weights of `model.init: random`, order, dropout, samples.
     pub seed: u64,
     /// A step with a non-finite loss or gradient is skipped; after this many in a row the run stops.
     #[schemars(range(min = 1, max = 1000000))]
@@ -312,7 +377,7 @@ pub struct EvaluationConfig {
     /// Stop when the validation loss no longer falls: {patience: N, min_delta: D}. null never stops early. Needs
     /// validation data.
     pub early_stopping: Option<EarlyStopping>,
-    /// End with the adapter of the lowest validation loss rather than the last one.
+    /// End with the adapter (or the weights) of the lowest validation loss rather than the last one.
     pub keep_best: bool,
 }
 

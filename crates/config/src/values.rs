@@ -24,6 +24,30 @@ choices! {
         Lora,
         /// low-rank adaptation of the directions of a weight's rows, their norms trained apart; slower
         Dora,
+        /// full fine-tuning: every weight of the model, embedding and norms included; no other key of the section applies
+        Full,
+    }
+}
+
+choices! {
+    /// Where the weights come from.
+    ModelInit {
+        /// the weights of the base model
+        Pretrained,
+        /// weights drawn at random from `training.seed`, to train a model from scratch; needs `adapter.method: full`
+        Random,
+    }
+}
+
+choices! {
+    /// The type of weights that are trained.
+    TrainedType {
+        /// that of the base; f32 for random weights
+        Auto,
+        /// 32 bits
+        F32,
+        /// 16 bits, with masters of 32 bits in the optimizer
+        Bf16,
     }
 }
 

@@ -9,8 +9,8 @@ use attune_config::{
     Activations, AdapterConfig, BackendChoice, BuiltinTemplate, ChatTemplate, CheckpointConfig, CleanConfig,
     CompletionStyle, Config, ContaminationConfig, DataConfig, DataFormat, Date, Display, EarlyStopping,
     EvaluationConfig, HardwareConfig, HiddenAction, Layers, Layout, LoggingConfig, MemorySize, MicroBatchTokens,
-    ModelConfig, Overlong, PackWeights, Quantize, RowAction, Schedule, ScrubAction, SplitConfig, TargetModule,
-    TargetModules, TemplateDate, TrainOn, TrainingConfig, Untrained,
+    ModelConfig, ModelInit, Overlong, PackWeights, Quantize, RowAction, Schedule, ScrubAction, SplitConfig,
+    TargetModule, TargetModules, TemplateDate, TrainOn, TrainedType, TrainingConfig, Untrained,
 };
 use proptest::option;
 use proptest::prelude::*;
@@ -57,6 +57,10 @@ fn model() -> impl Strategy<Value = ModelConfig> {
     (path_of_folder, option::of(path()), option::of(template), date, quantize).prop_map(
         |(path, tokenizer, chat_template, template_date, quantize)| ModelConfig {
             path,
+            init: ModelInit::Pretrained,
+            size: None,
+            init_std: 0.02,
+            dtype: TrainedType::Auto,
             quantize,
             tokenizer,
             chat_template,

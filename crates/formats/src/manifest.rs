@@ -37,8 +37,11 @@ pub const FILE_NAME: &str = "manifest.json";
 /// The version that is written. The one before it is read, too.
 pub const FORMAT_VERSION: u32 = 1;
 
-/// What a folder may require of its reader, and this one has. None in version 1.
-pub const KNOWN_FEATURES: [&str; 0] = [];
+/// A checkpoint that holds all weights of a model in place of an adapter.
+pub const FULL_WEIGHTS: &str = "full_weights";
+
+/// What a folder may require of its reader, and this one has.
+pub const KNOWN_FEATURES: [&str; 1] = [FULL_WEIGHTS];
 
 const FORMAT: &str = "attune";
 /// What manifests without `format_version` have as `version`.
@@ -303,7 +306,21 @@ impl Manifest {
     /// # Errors
     /// As [`Manifest::of`], and when the manifest cannot be written.
     pub fn seal(writer: &DirWriter, kind: Kind, made_from: MadeFrom) -> Result<Self, ManifestError> {
-        let manifest = Self::of(writer.path(), kind, made_from)?;
+        Self::seal_with(writer, kind, made_from, &[])
+    }
+
+    /// As [`Manifest::seal`], of a folder that requires these features of its reader.
+    ///
+    /// # Errors
+    /// As [`Manifest::seal`].
+    pub fn seal_with(
+        writer: &DirWriter,
+        kind: Kind,
+        made_from: MadeFrom,
+        features: &[&str],
+    ) -> Result<Self, ManifestError> {
+        let mut manifest = Self::of(writer.path(), kind, made_from)?;
+        manifest.required_features = features.iter().map(ToString::to_string).collect();
         writer.write(FILE_NAME, manifest.to_text().as_bytes())?;
         Ok(manifest)
     }

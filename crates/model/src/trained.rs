@@ -9,7 +9,7 @@ use crate::full::{FullModel, WeightGradients};
 use crate::weights::BaseModel;
 
 /// What is trained.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Trained {
     /// Matrices beside the frozen weights of a base.
     Adapter(Adapter),

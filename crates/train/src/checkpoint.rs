@@ -3,6 +3,7 @@
 //! ```text
 //! checkpoints/step-000200/
 //!   adapter_model.safetensors  adapter_config.json   the adapter; PEFT loads the folder as it is
+//!   model.safetensors          config.json           or all weights in f32; Transformers loads the folder as it is
 //!   state.safetensors                                AdamW's moments
 //!   state.json                                       the cursor: see RunState
 //!   manifest.json                                    what the run is made of, sizes and hashes; written last
@@ -13,20 +14,20 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use attune_formats::checkpoint::{MAGNITUDE_MOMENTS, MOMENT_FILE, MOMENTS, Report, STATE_FILE, verify_checkpoint};
+use attune_formats::checkpoint::{MOMENT_FILE, Report, STATE_FILE, verify_checkpoint};
 use attune_formats::files::{self, DirWriter};
-use attune_formats::manifest::{FORMAT_VERSION, Kind, MadeFrom, Manifest};
+use attune_formats::manifest::{FORMAT_VERSION, FULL_WEIGHTS, Kind, MadeFrom, Manifest};
 use attune_formats::tensors::{self, TensorView};
-use attune_model::{Adapter, AdapterModule, DecoderSpec};
+use attune_model::{Adapter, AdapterModule, DecoderSpec, Trained};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::TrainError;
 use crate::evaluate::Progress;
-use crate::optimizer::{AdamW, AdamWSettings, ModuleMoments};
+use crate::optimizer::{AdamW, AdamWSettings, Moments};
 use crate::run_dir::MetricsLine;
 
-/// Where a run stands: all that is neither the adapter nor a moment, and changes from step to step.
+/// Where a run stands: all that is neither a weight nor a moment, and changes from step to step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunState {
     /// Version of this form: that of the specification. Version 0 had another key, and else the same ones.
@@ -97,6 +98,8 @@ pub struct Checkpoints {
     dir: PathBuf,
     keep: usize,
     made_from: MadeFrom,
+    /// `config.json` of the model, where all weights are trained.
+    model_config: Option<String>,
 }
 
 /// A checkpoint whose files are those that were written.
@@ -104,8 +107,8 @@ pub struct Checkpoints {
 pub struct Checkpoint {
     /// Its folder.
     pub path: PathBuf,
-    /// The adapter.
-    pub adapter: Adapter,
+    /// What is trained.
+    pub trained: Trained,
     /// Moments and the number of updates.
     pub optimizer: AdamW,
     /// The rest.
@@ -124,7 +127,13 @@ pub struct Damaged {
 impl Checkpoints {
     /// Those of the folder `dir`, of which the newest `keep` stay. They belong to what is `made_from`.
     pub fn new(dir: PathBuf, keep: usize, made_from: MadeFrom) -> Self {
-        Self { dir, keep: keep.max(1), made_from }
+        Self { dir, keep: keep.max(1), made_from, model_config: None }
+    }
+
+    /// Those of a run that trains all weights of a model with this `config.json`.
+    #[must_use]
+    pub fn of_model(self, config: String) -> Self {
+        Self { model_config: Some(config), ..self }
     }
 
     /// Folder of the checkpoint after `step` steps.
@@ -132,10 +141,11 @@ impl Checkpoints {
         self.dir.join(format!("step-{step:06}"))
     }
 
-    /// Size on the disk of one checkpoint of `adapter`: the adapter, two moments, and some room for the JSON files.
-    pub fn estimated_bytes(adapter: &Adapter) -> u64 {
+    /// Size on the disk of one checkpoint with so many trained values: these, two moments, and some room for the JSON
+    /// files.
+    pub fn estimated_bytes(parameters: usize) -> u64 {
         const JSON_BYTES: u64 = 256 * 1024;
-        3 * 4 * adapter.parameters() as u64 + JSON_BYTES
+        3 * 4 * parameters as u64 + JSON_BYTES
     }
 
     /// Writes a checkpoint, whole or not at all, then deletes those that are no longer kept: neither among the newest
@@ -145,17 +155,25 @@ impl Checkpoints {
     /// When the disk is full or a file cannot be written; earlier checkpoints are intact then.
     pub fn save(
         &self,
-        adapter: &Adapter,
+        trained: &Trained,
         optimizer: &AdamW,
         state: &RunState,
         base_name: &str,
     ) -> Result<PathBuf, TrainError> {
         let path = self.path(state.step);
         let writer = DirWriter::create(&path)?;
-        adapter.write_peft(&writer, base_name)?;
-        write_moments(&writer, adapter, optimizer)?;
+        match trained {
+            Trained::Adapter(adapter) => adapter.write_peft(&writer, base_name)?,
+            Trained::Full(model) => {
+                model.write_masters(&writer)?;
+                let config = self.model_config.as_deref().unwrap_or_default();
+                writer.write("config.json", config.as_bytes())?;
+            }
+        }
+        write_moments(&writer, trained, optimizer)?;
         writer.write(STATE_FILE, &to_json(state, &path)?)?;
-        Manifest::seal(&writer, Kind::Checkpoint, self.made_from.clone())?;
+        let features: &[&str] = if trained.full().is_some() { &[FULL_WEIGHTS] } else { &[] };
+        Manifest::seal_with(&writer, Kind::Checkpoint, self.made_from.clone(), features)?;
         writer.replace()?;
         self.delete_old(state)?;
         Ok(path)
@@ -194,7 +212,7 @@ impl Checkpoints {
         Ok(steps)
     }
 
-    /// The newest whole checkpoint, and those newer than it that are damaged. `shape` is an adapter of the run's shape.
+    /// The newest whole checkpoint, and those newer than it that are damaged. `shape` has the shape of what the run trains.
     ///
     /// # Errors
     /// When the folder cannot be read, or there are checkpoints and none of them is whole.
@@ -202,7 +220,7 @@ impl Checkpoints {
         &self,
         run_dir: &Path,
         model: &DecoderSpec,
-        shape: &Adapter,
+        shape: &Trained,
         settings: AdamWSettings,
     ) -> Result<(Option<Checkpoint>, Vec<Damaged>), TrainError> {
         let mut damaged: Vec<Damaged> = Vec::new();
@@ -224,21 +242,21 @@ impl Checkpoints {
         }
     }
 
-    /// The adapter of the checkpoint after `step` steps.
+    /// What was trained, after `step` steps.
     ///
     /// # Errors
-    /// When it is not whole.
-    pub fn adapter_at(&self, step: u64, model: &DecoderSpec, shape: &Adapter) -> Result<Adapter, TrainError> {
+    /// When that checkpoint is not whole.
+    pub fn trained_at(&self, step: u64, model: &DecoderSpec, shape: &Trained) -> Result<Trained, TrainError> {
         let path = self.path(step);
         self.verify(&path)?;
-        read_adapter(&path, model, shape)
+        read_trained(&path, model, shape)
     }
 
     fn read(
         &self,
         step: u64,
         model: &DecoderSpec,
-        shape: &Adapter,
+        shape: &Trained,
         settings: AdamWSettings,
     ) -> Result<Checkpoint, TrainError> {
         let path = self.path(step);
@@ -250,10 +268,10 @@ impl Checkpoints {
         // What is written next is of this version, whichever was read.
         state.extra.shift_remove("version");
         state.format_version = FORMAT_VERSION;
-        let adapter = read_adapter(&path, model, shape)?;
-        let moments = read_moments(&path.join(MOMENT_FILE), &adapter)?;
+        let trained = read_trained(&path, model, shape)?;
+        let moments = read_moments(&path.join(MOMENT_FILE), &trained)?;
         let optimizer = AdamW { settings, updates: state.updates, moments };
-        Ok(Checkpoint { path, adapter, optimizer, state })
+        Ok(Checkpoint { path, trained, optimizer, state })
     }
 
     /// Holds a folder to every rule of the specification.
@@ -263,6 +281,13 @@ impl Checkpoints {
             None => Ok(()),
             Some((_, finding)) => Err(TrainError::RunFile { path: path.into(), reason: finding.to_string() }),
         }
+    }
+}
+
+fn read_trained(dir: &Path, model: &DecoderSpec, shape: &Trained) -> Result<Trained, TrainError> {
+    match shape {
+        Trained::Adapter(shape) => Ok(read_adapter(dir, model, shape)?.into()),
+        Trained::Full(shape) => Ok(shape.with_masters_of(dir)?.into()),
     }
 }
 
@@ -289,17 +314,18 @@ fn read_adapter(dir: &Path, model: &DecoderSpec, shape: &Adapter) -> Result<Adap
     Ok(adapter)
 }
 
-fn write_moments(writer: &DirWriter, adapter: &Adapter, optimizer: &AdamW) -> Result<(), TrainError> {
+/// The names of the moments of a part, in their order: `{part}_m` and `{part}_v` where the part is one of an adapter's
+/// module, `{tensor}.m` and `{tensor}.v` of a weight.
+fn moment_names(trained: &Trained, part: &str) -> [String; 2] {
+    let joint = if trained.full().is_some() { '.' } else { '_' };
+    ["m", "v"].map(|moment| format!("{part}{joint}{moment}"))
+}
+
+fn write_moments(writer: &DirWriter, trained: &Trained, optimizer: &AdamW) -> Result<(), TrainError> {
     let mut named = Vec::new();
-    for (module, moments) in adapter.modules.iter().zip(&optimizer.moments) {
-        for (moment, values) in MOMENTS.into_iter().zip([&moments.a_m, &moments.a_v, &moments.b_m, &moments.b_v]) {
-            named.push((format!("{}.{moment}", module.name), [values.len()], values));
-        }
-        if let Some((m, v)) = &moments.magnitude {
-            for (moment, values) in MAGNITUDE_MOMENTS.into_iter().zip([m, v]) {
-                named.push((format!("{}.{moment}", module.name), [values.len()], values));
-            }
-        }
+    for ((part, _), Moments { m, v }) in trained.part_lengths().iter().zip(&optimizer.moments) {
+        let names = moment_names(trained, part);
+        named.extend(names.into_iter().zip([m, v]).map(|(name, values)| (name, [values.len()], values)));
     }
     let views: Vec<TensorView> =
         named.iter().map(|(name, shape, values)| TensorView { name, shape, data: values }).collect();
@@ -307,38 +333,21 @@ fn write_moments(writer: &DirWriter, adapter: &Adapter, optimizer: &AdamW) -> Re
     Ok(())
 }
 
-fn read_moments(path: &Path, adapter: &Adapter) -> Result<Vec<ModuleMoments>, TrainError> {
+fn read_moments(path: &Path, trained: &Trained) -> Result<Vec<Moments>, TrainError> {
     let mut read = tensors::read_tensors(path)?;
-    let mut take = |module: &str, moment: &str, length: usize| {
-        let name = format!("{module}.{moment}");
-        match read.remove(&name) {
-            Some(tensor) if tensor.data.len() == length => Ok(tensor.data),
-            Some(tensor) => Err(TrainError::RunFile {
-                path: path.into(),
-                reason: format!("tensor '{name}' has {} values, expected {length}", tensor.data.len()),
-            }),
-            None => Err(TrainError::RunFile { path: path.into(), reason: format!("tensor '{name}' is missing") }),
-        }
+    let mut take = |name: String, length: usize| match read.remove(&name) {
+        Some(tensor) if tensor.data.len() == length => Ok(tensor.data),
+        Some(tensor) => Err(TrainError::RunFile {
+            path: path.into(),
+            reason: format!("tensor '{name}' has {} values, expected {length}", tensor.data.len()),
+        }),
+        None => Err(TrainError::RunFile { path: path.into(), reason: format!("tensor '{name}' is missing") }),
     };
-    adapter
-        .modules
-        .iter()
-        .map(|module| {
-            Ok(ModuleMoments {
-                a_m: take(&module.name, MOMENTS[0], module.a.len())?,
-                a_v: take(&module.name, MOMENTS[1], module.a.len())?,
-                b_m: take(&module.name, MOMENTS[2], module.b.len())?,
-                b_v: take(&module.name, MOMENTS[3], module.b.len())?,
-                magnitude: match &module.magnitude {
-                    None => None,
-                    Some(magnitude) => Some((
-                        take(&module.name, MAGNITUDE_MOMENTS[0], magnitude.len())?,
-                        take(&module.name, MAGNITUDE_MOMENTS[1], magnitude.len())?,
-                    )),
-                },
-            })
-        })
-        .collect()
+    let moments = |(part, length): (String, usize)| {
+        let [m, v] = moment_names(trained, &part);
+        Ok(Moments { m: take(m, length)?, v: take(v, length)? })
+    };
+    trained.part_lengths().into_iter().map(moments).collect()
 }
 
 fn to_json(state: &RunState, path: &Path) -> Result<Vec<u8>, TrainError> {

@@ -7,6 +7,7 @@ use attune_compute::ComputeError;
 use attune_config::ConfigError;
 use attune_curate::CurateError;
 use attune_data::{DataError, RowOrigin};
+use attune_export::ExportError;
 use attune_formats::files::FileError;
 use attune_formats::manifest::ManifestError;
 use attune_formats::tensors::TensorError;
@@ -56,6 +57,9 @@ pub enum TrainError {
     /// The base model or the adapter.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// The model that a run leaves could not be written.
+    #[error(transparent)]
+    Export(#[from] Box<ExportError>),
     /// The backend.
     #[error(transparent)]
     Compute(#[from] ComputeError),
@@ -147,11 +151,11 @@ pub enum TrainError {
         /// Steps done.
         steps: u64,
     },
-    /// After training a matrix of the adapter holds a NaN or an infinity.
-    #[error("after {steps} steps the adapter of {module} is not finite")]
-    NonFiniteAdapter {
-        /// The first such module.
-        module: String,
+    /// After training a matrix holds a NaN or an infinity.
+    #[error("after {steps} steps {part} is not finite")]
+    NonFinite {
+        /// The first such module or tensor.
+        part: String,
         /// Steps done.
         steps: u64,
     },
@@ -223,6 +227,12 @@ pub enum TrainError {
     },
 }
 
+impl From<ExportError> for TrainError {
+    fn from(error: ExportError) -> Self {
+        Self::Export(Box::new(error))
+    }
+}
+
 impl TrainError {
     /// Exit code of `ft train`: 1 failed, 2 usage or configuration, 75 interrupted and resumable.
     pub fn exit_code(&self) -> u8 {
@@ -252,6 +262,7 @@ impl TrainError {
             }
             Self::Text(source) => source.hint().into(),
             Self::Model(source) => return source.hint(),
+            Self::Export(source) => return source.hint(),
             Self::Compute(source) => return source.hint(),
             Self::File(source) => return source.hint(),
             Self::Tensors(source) => return source.hint(),
@@ -288,7 +299,7 @@ impl TrainError {
             Self::InertAdapter { .. } => {
                 "check training.learning_rate and training.steps; if every step was skipped, see log.jsonl".into()
             }
-            Self::NonFiniteAdapter { .. } => "lower training.learning_rate, or set training.max_grad_norm".into(),
+            Self::NonFinite { .. } => "lower training.learning_rate, or set training.max_grad_norm".into(),
             Self::RunExists { run_dir } => {
                 format!("choose another folder, or continue that run with `ft resume {}`", run_dir.display())
             }

@@ -135,7 +135,7 @@ fn prompt_of_row(row: &Row, text: &TextModel, style: CompletionStyle) -> Result<
 /// When the prompt does not fit the model or the tokens cannot be put back into text.
 pub fn sample(
     decoder: &Decoder,
-    adapter: &Adapter,
+    adapter: Option<&Adapter>,
     text: &TextModel,
     prompt: &SamplePrompt,
     max_tokens: usize,
@@ -143,7 +143,7 @@ pub fn sample(
 ) -> Result<Option<String>, TrainError> {
     let sampling = Sampling::greedy(max_tokens, text.stop_ids());
     let mut go_on = |_id: u32| !interrupt.load(Ordering::Relaxed);
-    let generated = generate(decoder, Some(adapter), &prompt.ids, &sampling, &mut go_on)?;
+    let generated = generate(decoder, adapter, &prompt.ids, &sampling, &mut go_on)?;
     if interrupt.load(Ordering::Relaxed) {
         return Ok(None);
     }

@@ -146,9 +146,9 @@ pub struct Started {
     /// Examples of a step.
     pub batch_size: usize,
     /// Trained values.
-    pub adapter_parameters: usize,
+    pub trained_parameters: usize,
     /// Adapted modules.
-    pub adapter_modules: usize,
+    pub adapter_modules: Option<usize>,
     /// Frozen values.
     pub base_parameters: usize,
     /// Where it computes.
@@ -249,12 +249,12 @@ pub struct Best {
 pub struct Summary {
     /// The run folder.
     pub run_dir: PathBuf,
-    /// The adapter, in PEFT's layout.
-    pub adapter_dir: PathBuf,
+    /// The adapter in PEFT's layout, or the model in Hugging Face layout.
+    pub output_dir: PathBuf,
     /// Steps done, skipped ones included.
     pub steps: u64,
-    /// After how many steps the adapter in `adapter_dir` was taken: fewer than `steps` when the best one was kept.
-    pub adapter_step: u64,
+    /// After how many steps what is in `output_dir` was taken: fewer than `steps` when the best one was kept.
+    pub output_step: u64,
     /// Loss of every step; NaN (`null` in JSON) where the step was skipped.
     pub train_loss: Vec<f64>,
     /// `(steps done, loss)` of every evaluation.

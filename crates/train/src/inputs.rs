@@ -7,13 +7,15 @@ use attune_compute::cpu::Cpu;
 use attune_compute::reference::Reference;
 use attune_compute::{Backend, BlockType, DType};
 use attune_config::{
-    AdapterConfig, AdapterMethod, BackendChoice, Config, DataFormat, Layers, Quantize, TargetModules, TemplateDate,
+    AdapterConfig, AdapterMethod, BackendChoice, Config, DataFormat, Layers, ModelInit, Quantize, TargetModules,
+    TemplateDate, TrainedType,
 };
 use attune_data::{DataSet, FileReport, FormatChoice, ReadOptions, Row, split_validation};
 use attune_formats::manifest::MadeFrom;
 use attune_model::gguf::is_gguf;
 use attune_model::{
-    Adapter, AdapterModule, AdapterSpec, BaseModel, DecoderSpec, LayerChoice, Linear, Targets, pull_hint, quantize,
+    Adapter, AdapterModule, AdapterSpec, BaseModel, DecoderSpec, FullModel, LayerChoice, Linear, RopeScaling, Targets,
+    Trained, pull_hint, quantize,
 };
 use attune_text::{LoadOptions, TextModel, TrainOn};
 use serde_json::Value;
@@ -28,7 +30,7 @@ use crate::memory_plan::budget::Budget;
 use crate::memory_plan::bytes::Surroundings;
 use crate::memory_plan::packing;
 use crate::memory_plan::shapes::lengths;
-use crate::memory_plan::{MemoryPlan, Question};
+use crate::memory_plan::{MemoryPlan, Question, TrainedShape};
 use crate::plan::{Layout, Mixture};
 use crate::run_dir::{HashedFile, Identity};
 
@@ -93,7 +95,9 @@ impl Prepared {
         before: Option<&Identity>,
         emit: &mut dyn FnMut(Event) -> Result<(), TrainError>,
     ) -> Result<Self, TrainError> {
-        if !is_gguf(&config.model.path) {
+        if config.model.size.is_some() {
+            check_folder("model.tokenizer", tokenizer_folder(config))?;
+        } else if !is_gguf(&config.model.path) {
             check_folder("model.path", &config.model.path)?;
         }
         if let Some(dir) = &config.adapter.init_from {
@@ -101,7 +105,10 @@ impl Prepared {
         }
         let backend = open_backend(config)?;
         let text = text_model(config)?;
-        let base = BaseModel::load(&config.model.path)?;
+        let base = open_base(config, &text)?;
+        if let Some(message) = high_learning_rate(config) {
+            emit(Event::Warning { message })?;
+        }
         if let Some(kind) = quantization(config) {
             base.check_blocks(kind)?;
         }
@@ -210,8 +217,13 @@ impl Inputs {
             prepared;
         let scan = base.scan(threads(config));
         let weights = scan.files.into_iter().map(|(path, blake3)| Ok(HashedFile { path, blake3 }));
+        // Of a new model the file decides the shape; with `model.size` the configuration does.
+        let shape = config.model.init == ModelInit::Random && config.model.size.is_none();
+        let shape_file = shape.then(|| config.model.path.join("config.json"));
         let identity = Identity {
-            base: weights.chain(base.config_file().map(|path| HashedFile::read(&path))).collect::<Result<_, _>>()?,
+            base: weights
+                .chain(base.config_file().or(shape_file).map(|path| HashedFile::read(&path)))
+                .collect::<Result<_, _>>()?,
             text: text.identity(),
             train: prepared.train_files,
             validation: prepared.validation_files,
@@ -244,22 +256,100 @@ impl Inputs {
         longest_sequence(config, &self.base, (&self.train, &self.validation), &self.prompts)
     }
 
-    /// The adapter before the first step: fresh, or `adapter.init_from`.
+    /// What is trained, before the first step: an adapter, fresh or `adapter.init_from`; or all weights, those of the base
+    /// or random ones.
     ///
     /// An adapter that is given brings its own shape. Keys of the configuration that say something else than the
     /// default must agree with it, so that none of them is ignored in silence; `adapter.dropout` is the configuration's.
     ///
     /// # Errors
     /// When no module matches, or the given adapter does not fit the model or the configuration.
-    pub fn initial_adapter(&self, config: &Config) -> Result<Adapter, TrainError> {
+    pub fn initial(&self, config: &Config) -> Result<Trained, TrainError> {
         let (model, settings) = (&self.base.spec, &config.adapter);
+        if settings.method == AdapterMethod::Full {
+            let dtype = trained_dtype(config, &self.base)?;
+            return Ok(Trained::from(match config.model.init {
+                ModelInit::Pretrained => FullModel::from_base(&self.base, dtype),
+                ModelInit::Random => {
+                    let path = if config.model.size.is_some() { Path::new("") } else { &config.model.path };
+                    FullModel::random(model, dtype, config.model.init_std, config.training.seed).at(path)
+                }
+            }));
+        }
         let Some(dir) = &settings.init_from else {
             let mut fresh = Adapter::init(model, &adapter_spec(config), config.training.seed)?;
             fresh.set_magnitudes(&self.base, &*self.backend);
-            return Ok(fresh);
+            return Ok(fresh.into());
         };
-        given_adapter(config, model, dir)
+        Ok(given_adapter(config, model, dir)?.into())
     }
+}
+
+/// The type in which all weights are trained.
+///
+/// # Errors
+/// When the base is stored in one that cannot be trained, and the configuration names no other.
+fn trained_dtype(config: &Config, base: &BaseModel) -> Result<DType, TrainError> {
+    let stored = base.dtype();
+    match (config.model.dtype, config.model.init) {
+        (TrainedType::F32, _) | (TrainedType::Auto, ModelInit::Random) => Ok(DType::F32),
+        (TrainedType::Bf16, _) => Ok(DType::Bf16),
+        (TrainedType::Auto, ModelInit::Pretrained) if matches!(stored, DType::F32 | DType::Bf16) => Ok(stored),
+        (TrainedType::Auto, ModelInit::Pretrained) => Err(TrainError::Setting {
+            key: "model.dtype",
+            reason: format!("the base is stored in {stored:?}, which is too narrow to be trained"),
+            hint: "set model.dtype to bf16 (same size, fewer digits) or f32".into(),
+        }),
+    }
+}
+
+/// The base model; of one that is trained from scratch its shape alone, with made-up weights that nothing reads.
+fn open_base(config: &Config, text: &TextModel) -> Result<BaseModel, TrainError> {
+    if config.model.init == ModelInit::Pretrained {
+        return Ok(BaseModel::load(&config.model.path)?);
+    }
+    let dtype = if config.model.dtype == TrainedType::Bf16 { DType::Bf16 } else { DType::F32 };
+    let Some(size) = &config.model.size else {
+        return Ok(BaseModel::made_up(&DecoderSpec::read(&config.model.path)?, dtype));
+    };
+    let spec = DecoderSpec {
+        family: "llama".into(),
+        hidden: size.hidden,
+        layers: size.layers,
+        heads: size.heads,
+        kv_heads: size.kv_heads.unwrap_or(size.heads),
+        head_dim: size.hidden / size.heads,
+        feed_forward: size.feed_forward,
+        vocabulary: text.vocab_size(),
+        max_positions: size.max_positions,
+        norm_epsilon: 1e-5,
+        rope_theta: size.rope_theta,
+        rope_scaling: RopeScaling::None,
+        qkv_bias: false,
+        output_bias: false,
+        mlp_bias: false,
+        qk_norm: false,
+        tied_head: size.tied_head,
+        windows: vec![None; size.layers],
+    };
+    Ok(BaseModel::made_up(&spec, dtype))
+}
+
+/// Where the text side of a model of `model.size` is.
+fn tokenizer_folder(config: &Config) -> &Path {
+    config.model.tokenizer.as_deref().unwrap_or(Path::new(""))
+}
+
+/// A learning rate that suits adapters ruins a trained base.
+fn high_learning_rate(config: &Config) -> Option<String> {
+    const HIGHEST_USUAL: f64 = 1e-4;
+    let rate = config.training.learning_rate;
+    let is_at_risk = config.adapter.method == AdapterMethod::Full && config.model.init == ModelInit::Pretrained;
+    (is_at_risk && rate > HIGHEST_USUAL).then(|| {
+        format!(
+            "training.learning_rate: {rate:e} suits adapters; for all weights of a trained base 1e-5 to 5e-5 are usual"
+        )
+    })
 }
 
 fn given_adapter(config: &Config, model: &DecoderSpec, dir: &Path) -> Result<Adapter, TrainError> {
@@ -285,14 +375,34 @@ fn longest_sequence(
     examples.chain(samples).max().unwrap_or(0).min(base.spec.max_positions)
 }
 
-/// The adapter before the first step, where it is fresh without its values.
-///
-/// # Errors
-/// As [`Inputs::initial_adapter`].
-pub fn planned_adapter(config: &Config, spec: &DecoderSpec) -> Result<Adapter, TrainError> {
-    match &config.adapter.init_from {
-        Some(dir) => given_adapter(config, spec, dir),
-        None => Ok(Adapter::shaped(spec, &adapter_spec(config))?),
+/// What is going to be trained, as far as it is known without its values.
+#[derive(Debug, Clone)]
+pub enum PlannedTraining {
+    /// An adapter; its values may be zeros.
+    Adapter(Adapter),
+    /// All weights, in this type.
+    Full(DType),
+}
+
+impl PlannedTraining {
+    /// What the configuration asks for.
+    ///
+    /// # Errors
+    /// As [`Inputs::initial`].
+    pub fn new(config: &Config, base: &BaseModel) -> Result<Self, TrainError> {
+        Ok(match (&config.adapter.init_from, config.adapter.method) {
+            (_, AdapterMethod::Full) => Self::Full(trained_dtype(config, base)?),
+            (Some(dir), _) => Self::Adapter(given_adapter(config, &base.spec, dir)?),
+            (None, _) => Self::Adapter(Adapter::shaped(&base.spec, &adapter_spec(config))?),
+        })
+    }
+
+    /// As a plan sees it.
+    pub fn shape(&self) -> TrainedShape<'_> {
+        match self {
+            Self::Adapter(adapter) => TrainedShape::Adapter(adapter),
+            Self::Full(dtype) => TrainedShape::Full(*dtype),
+        }
     }
 }
 
@@ -313,9 +423,17 @@ fn plan_memory(
     mixture: &Mixture,
     prompts: &[SamplePrompt],
 ) -> Result<MemoryPlan, TrainError> {
-    let adapter = planned_adapter(config, &base.spec)?;
+    let planned = PlannedTraining::new(config, base)?;
     let quantized = quantization(config);
-    let products = quantized.map_or(base.dtype(), DType::Block);
+    let products = match &planned {
+        PlannedTraining::Full(dtype) => *dtype,
+        PlannedTraining::Adapter(_) => quantized.map_or(base.dtype(), DType::Block),
+    };
+    let packable = match &planned {
+        // Weights that change with each step would have to be packed anew each time.
+        PlannedTraining::Full(_) => Vec::new(),
+        PlannedTraining::Adapter(_) => packing::candidates(base, backend, quantized),
+    };
     let held_bytes = resident_memory_bytes().unwrap_or(0);
     let positions = longest_sequence(config, base, (train, validation), prompts);
     let longest_prompt = prompts.iter().map(|prompt| prompt.ids.len()).max().unwrap_or(0);
@@ -323,7 +441,7 @@ fn plan_memory(
     Ok(MemoryPlan::new(&Question {
         config,
         spec: &base.spec,
-        adapter: &adapter,
+        trained: planned.shape(),
         surroundings: Surroundings {
             activation_bytes: backend.activation_dtype(products).element_bytes().unwrap_or(size_of::<f32>()),
             weights_bytes: quantized.and_then(|kind| base.quantized_bytes(kind)).unwrap_or_else(|| base.size_bytes()),
@@ -343,7 +461,7 @@ fn plan_memory(
             attune_config::Layout::Padded => Layout::Padded { pad_id: 0 },
         },
         budget: Budget::new(config.hardware.memory_budget, held_bytes),
-        packable: &packing::candidates(base, backend, quantized),
+        packable: &packable,
     }))
 }
 
@@ -394,6 +512,10 @@ fn open_backend(config: &Config) -> Result<Box<dyn Backend>, TrainError> {
 /// # Errors
 /// When the tokenizer or the template is missing or broken.
 pub fn text_model(config: &Config) -> Result<TextModel, TrainError> {
+    if config.model.size.is_some() {
+        let options = LoadOptions { tokenizer: None, ..load_options(config) };
+        return Ok(TextModel::load(tokenizer_folder(config), &options)?);
+    }
     Ok(TextModel::load(&config.model.path, &load_options(config))?)
 }
 
@@ -464,6 +586,7 @@ pub fn adapter_spec(config: &Config) -> AdapterSpec {
         rank_pattern: adapter.rank_pattern.clone(),
         alpha_pattern: adapter.alpha_pattern.iter().map(|(name, &alpha)| (name.clone(), alpha as f32)).collect(),
         use_rslora: adapter.use_rslora,
+        // With `full` there is none, and nobody asks.
         use_dora: adapter.method == AdapterMethod::Dora,
     }
 }
@@ -553,7 +676,7 @@ fn hash_all(paths: impl IntoIterator<Item = PathBuf>) -> Result<Vec<HashedFile>,
     paths.into_iter().map(|path| HashedFile::read(&path)).collect()
 }
 
-/// The sections that decide the bytes of the adapter. `hardware` is execution: it may change them by rounding only, and
+/// The sections that decide the bytes of what comes out. `hardware` is execution: it may change them by rounding only, and
 /// threads not at all.
 fn deciding_sections(config: &Config) -> Result<Value, TrainError> {
     let section = |value: Result<Value, serde_json::Error>| {

@@ -9,7 +9,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let config = Config::load("ft.yaml".as_ref(), environment(), &[])?;
 //! let summary = run(Job::new(config, "runs/first".into()), &mut Silent, &AtomicBool::new(false))?;
-//! println!("losses {:?}, adapter in {}", summary.train_loss, summary.adapter_dir.display());
+//! println!("losses {:?}, adapter in {}", summary.train_loss, summary.output_dir.display());
 //! # Ok(())
 //! # }
 //! ```
@@ -49,4 +49,4 @@ pub use error::TrainError;
 pub use events::{Event, Observer, Silent, StepMetrics, Summary};
 pub use memory::{peak_memory_bytes, resident_memory_bytes};
 pub use memory_plan::MemoryPlan;
-pub use run::{Job, run};
+pub use run::{DryRun, Job, dry_run, run};

@@ -1,7 +1,7 @@
-//! AdamW over the adapter, and clipping by the global norm.
+//! AdamW over what is trained, and clipping by the global norm.
 
 use attune_compute::{AdamWArgs, Backend};
-use attune_model::{Adapter, Gradients};
+use attune_model::{Trained, TrainedGradients};
 
 /// Numbers of AdamW that do not change during a run.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -12,23 +12,17 @@ pub struct AdamWSettings {
     pub beta2: f64,
     /// Added to the root of the second moment.
     pub epsilon: f64,
-    /// Decoupled weight decay, on `A`, `B` and DoRA's magnitudes alike.
+    /// Decoupled weight decay: on `A`, `B` and DoRA's magnitudes alike; of a model's own weights on the matrices alone.
     pub weight_decay: f64,
 }
 
-/// Moments of one module, each as long as the parameter it belongs to.
+/// Moments of one part of what is trained, each as long as the part.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ModuleMoments {
-    /// First moment of `A`, `[r, in]`.
-    pub a_m: Vec<f32>,
-    /// Second moment of `A`.
-    pub a_v: Vec<f32>,
-    /// First moment of `B`, `[out, r]`.
-    pub b_m: Vec<f32>,
-    /// Second moment of `B`.
-    pub b_v: Vec<f32>,
-    /// Both moments of DoRA's magnitudes, `[out]`.
-    pub magnitude: Option<(Vec<f32>, Vec<f32>)>,
+pub struct Moments {
+    /// First moment.
+    pub m: Vec<f32>,
+    /// Second moment.
+    pub v: Vec<f32>,
 }
 
 /// AdamW's state.
@@ -38,41 +32,29 @@ pub struct AdamW {
     pub settings: AdamWSettings,
     /// Updates so far: what the bias correction counts. Skipped steps do not count.
     pub updates: u64,
-    /// One entry per adapter module, in the adapter's order.
-    pub moments: Vec<ModuleMoments>,
+    /// One entry per part, in the order of [`Trained::parts_mut`].
+    pub moments: Vec<Moments>,
 }
 
 impl AdamW {
-    /// Zero moments for `adapter`.
-    pub fn new(settings: AdamWSettings, adapter: &Adapter) -> Self {
-        let moments = adapter
-            .modules
-            .iter()
-            .map(|module| ModuleMoments {
-                a_m: vec![0.0; module.a.len()],
-                a_v: vec![0.0; module.a.len()],
-                b_m: vec![0.0; module.b.len()],
-                b_v: vec![0.0; module.b.len()],
-                magnitude: module.magnitude.as_ref().map(|m| (vec![0.0; m.len()], vec![0.0; m.len()])),
-            })
-            .collect();
-        Self { settings, updates: 0, moments }
+    /// Zero moments for `trained`.
+    pub fn new(settings: AdamWSettings, trained: &Trained) -> Self {
+        let zeros = |(_, len): (String, usize)| Moments { m: vec![0.0; len], v: vec![0.0; len] };
+        Self { settings, updates: 0, moments: trained.part_lengths().into_iter().map(zeros).collect() }
     }
 
     /// One update of every parameter, with the gradients scaled by `gradient_scale`.
     ///
     /// # Panics
-    /// If adapter, gradients and moments do not belong together.
+    /// If what is trained, gradients and moments do not belong together.
     pub fn update(
         &mut self,
         backend: &dyn Backend,
-        adapter: &mut Adapter,
-        gradients: &Gradients,
+        trained: &mut Trained,
+        gradients: &TrainedGradients,
         learning_rate: f64,
         gradient_scale: f64,
     ) {
-        assert_eq!(adapter.modules.len(), self.moments.len(), "modules of the adapter and of the moments");
-        assert_eq!(adapter.modules.len(), gradients.modules.len(), "modules of the adapter and of the gradients");
         self.updates += 1;
         let args = AdamWArgs {
             learning_rate,
@@ -83,29 +65,20 @@ impl AdamW {
             step: self.updates,
             gradient_scale,
         };
-        let gradients = gradients.modules.iter().zip(&gradients.magnitudes);
-        for ((module, ((da, db), dm)), moments) in adapter.modules.iter_mut().zip(gradients).zip(&mut self.moments) {
-            let parameters = module.parameters_mut();
-            backend.adamw(parameters.a, da, &mut moments.a_m, &mut moments.a_v, &args);
-            backend.adamw(parameters.b, db, &mut moments.b_m, &mut moments.b_v, &args);
-            match (parameters.magnitude, dm, &mut moments.magnitude) {
-                (Some(magnitude), Some(dm), Some((m, v))) => backend.adamw(magnitude, dm, m, v, &args),
-                (None, None, None) => {}
-                _ => panic!("magnitudes, their gradient and their moments come together"),
-            }
+        let (parts, gradients) = (trained.parts_mut(), gradients.parts());
+        let counts = (parts.len(), gradients.len());
+        assert_eq!(counts, (self.moments.len(), self.moments.len()), "parts, their gradients and their moments");
+        for ((part, gradient), Moments { m, v }) in parts.into_iter().zip(gradients).zip(&mut self.moments) {
+            let weight_decay = if part.decays { args.weight_decay } else { 0.0 };
+            backend.adamw(part.values, gradient, m, v, &AdamWArgs { weight_decay, ..args });
         }
     }
 }
 
-/// The norm of all gradients as one vector. Modules are summed in the adapter's order, so the value does not depend on
-/// the number of threads.
-pub fn global_norm(backend: &dyn Backend, gradients: &Gradients) -> f64 {
-    let modules = gradients.modules.iter().zip(&gradients.magnitudes);
-    let squares = modules.map(|((da, db), dm)| {
-        let magnitude = dm.as_ref().map_or(0.0, |dm| backend.sum_squares(dm));
-        backend.sum_squares(da) + backend.sum_squares(db) + magnitude
-    });
-    squares.sum::<f64>().sqrt()
+/// The norm of all gradients as one vector. Parts are summed in their order, so the value does not depend on the number
+/// of threads.
+pub fn global_norm(backend: &dyn Backend, gradients: &TrainedGradients) -> f64 {
+    gradients.parts().into_iter().map(|part| backend.sum_squares(part)).sum::<f64>().sqrt()
 }
 
 /// Factor that brings a gradient of norm `norm` down to `max_norm`: `min(1, max_norm / (norm + 1e-6))`.

@@ -5,17 +5,20 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use attune_compute::DType;
 use attune_config::{Config, Date, TemplateDate};
+use attune_export::FloatType;
+use attune_export::hf::FolderOptions;
 use attune_formats::files::{self, DirWriter};
 use attune_formats::manifest::{Kind, Manifest};
-use attune_model::{Adapter, AdapterModule, Decoder};
+use attune_model::{AdapterModule, Decoder, Trained};
 use chrono::Datelike;
 
 use crate::checkpoint::{Checkpoint, Checkpoints, RunState};
 use crate::error::TrainError;
 use crate::evaluate::{sample, validation_loss};
 use crate::events::{CheckpointSaved, Evaluated, Event, Observer, Sample, SkippedStep, Started, StepMetrics, Summary};
-use crate::inputs::{Inputs, planned_adapter};
+use crate::inputs::{Inputs, PlannedTraining};
 use crate::lineage;
 use crate::memory::peak_memory_bytes;
 use crate::objective::Sft;
@@ -80,12 +83,57 @@ pub fn run(job: Job, observer: &mut dyn Observer, interrupt: &AtomicBool) -> Res
     result
 }
 
+/// What a run would do.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DryRun {
+    /// Optimizer steps.
+    pub steps: u64,
+    /// Passes over the training examples.
+    pub epochs: f64,
+    /// Values that are trained.
+    pub trained_parameters: usize,
+    /// Predicted peak of the memory.
+    pub peak_bytes: u64,
+    /// Training examples.
+    pub train_rows: usize,
+    /// Validation examples.
+    pub validation_rows: usize,
+}
+
+/// Everything of a run but its steps: configuration, data, tokenizer and weights are read and checked, the memory is
+/// planned, what is trained is set up. Writes nothing.
+///
+/// # Errors
+/// As [`run`] before its first step.
+pub fn dry_run(config: Config, observer: &mut dyn Observer) -> Result<DryRun, TrainError> {
+    config.validate()?;
+    let config = with_fixed_date(config);
+    let mut emit = |event: Event| {
+        observer.on(&event);
+        Ok(())
+    };
+    let inputs = Inputs::load(&config, None, &mut emit)?;
+    let trainable = fresh(&config, &inputs)?;
+    engine(&config, &inputs)?;
+    let plan = BatchPlan::of(&config, &inputs.mixture);
+    let steps = plan.total_steps(&config.training);
+    Ok(DryRun {
+        steps,
+        epochs: plan.epochs_after(steps),
+        trained_parameters: trainable.trained.parameters(),
+        peak_bytes: inputs.plan.chosen.peak.total_bytes(),
+        train_rows: inputs.train.len(),
+        validation_rows: inputs.validation.len(),
+    })
+}
+
 fn run_new(job: Job, recorder: &mut Recorder, interrupt: &AtomicBool) -> Result<Summary, TrainError> {
     job.config.validate()?;
     RunDir::refuse_unless_empty(&job.run_dir)?;
     let config = with_fixed_date(job.config);
     let inputs = Inputs::load(&config, None, &mut |event| recorder.emit(event))?;
-    check_disk_space(&job.run_dir, &config, &planned_adapter(&config, &inputs.base.spec)?)?;
+    let parameters = PlannedTraining::new(&config, &inputs.base)?.shape().parameters(&inputs.base.spec);
+    check_disk_space(&job.run_dir, &config, parameters)?;
     // Nothing was written up to here: a run that cannot start leaves no trace.
     let config = inputs.plan.fixed_in(config);
     let run_dir = RunDir::create(&job.run_dir)?;
@@ -170,7 +218,7 @@ impl<'a, 'b> Run<'a, 'b> {
         run.finish()
     }
 
-    /// Adapter, moments and cursor: fresh, or those of the newest whole checkpoint.
+    /// What is trained, moments and cursor: fresh, or those of the newest whole checkpoint.
     fn start(
         config: &'a Config,
         inputs: &'a Inputs,
@@ -180,9 +228,12 @@ impl<'a, 'b> Run<'a, 'b> {
         resume: bool,
     ) -> Result<Self, TrainError> {
         let training = &config.training;
-        let initial = inputs.initial_adapter(config)?;
+        let initial = inputs.initial(config)?;
         let settings = optimizer_settings(config);
-        let checkpoints = Checkpoints::new(run_dir.checkpoints_dir(), config.checkpoint.keep, inputs.made_from());
+        let mut checkpoints = Checkpoints::new(run_dir.checkpoints_dir(), config.checkpoint.keep, inputs.made_from());
+        if let Some(copy) = initial.working_copy(inputs.backend.as_ref()) {
+            checkpoints = checkpoints.of_model(attune_export::hf::config_text(&copy, FloatType::F32)?);
+        }
         files::create_dir_all(&run_dir.checkpoints_dir())?;
         let (found, damaged) = checkpoints.newest(run_dir.path(), &inputs.base.spec, &initial, settings)?;
         for damaged in damaged {
@@ -191,9 +242,9 @@ impl<'a, 'b> Run<'a, 'b> {
             recorder.emit(Event::Warning { message })?;
         }
         let (trainable, state, saved_step) = match found {
-            Some(Checkpoint { adapter, optimizer, state, .. }) => {
+            Some(Checkpoint { trained, optimizer, state, .. }) => {
                 let step = state.step;
-                (Trainable::resumed(adapter, optimizer), state, Some(step))
+                (Trainable::resumed(trained, optimizer), state, Some(step))
             }
             None => (Trainable::new(initial, settings), RunState::new(training.seed), None),
         };
@@ -208,8 +259,8 @@ impl<'a, 'b> Run<'a, 'b> {
             total_steps,
             steps_per_epoch: plan.steps_per_epoch(),
             batch_size: training.batch_size,
-            adapter_parameters: trainable.adapter.parameters(),
-            adapter_modules: trainable.adapter.modules.len(),
+            trained_parameters: trainable.trained.parameters(),
+            adapter_modules: trainable.trained.adapter().map(|adapter| adapter.modules.len()),
             base_parameters: inputs.base.spec.parameters(),
             backend: inputs.backend.name(),
         }))?;
@@ -320,15 +371,17 @@ impl<'a, 'b> Run<'a, 'b> {
         self.state.step >= self.total_steps || every.is_some_and(|every| self.state.step.is_multiple_of(every))
     }
 
-    /// Validation loss and samples of the adapter as it is now. `false` when interrupted, with everything as before.
+    /// Validation loss and samples of what is trained, as it is now. `false` when interrupted, with everything as before.
     fn evaluate(&mut self) -> Result<bool, TrainError> {
         let Inputs { text, validation, prompts, .. } = self.inputs;
         let evaluation = &self.config.evaluation;
         let (step, begin) = (self.state.step, Instant::now());
-        let adapter = &self.trainable.adapter;
-        let Engine { decoder, packing, .. } = &self.engine;
+        let trained = &self.trainable.trained;
+        let working = trained.working_copy(self.engine.decoder.backend());
+        let (decoder, adapter) = (&self.engine.decoder_over(working.as_ref()), trained.adapter());
+        let packing = &self.engine.packing;
         if !validation.is_empty() {
-            let Some(measured) = validation_loss(decoder, Some(adapter), validation, packing, self.interrupt)? else {
+            let Some(measured) = validation_loss(decoder, adapter, validation, packing, self.interrupt)? else {
                 return Ok(false);
             };
             let best = self.state.progress.record(step, measured.loss, evaluation.early_stopping.as_ref());
@@ -363,7 +416,7 @@ impl<'a, 'b> Run<'a, 'b> {
         Ok(true)
     }
 
-    /// Every N steps, every T minutes, and whenever the best adapter so far has to be kept.
+    /// Every N steps, every T minutes, and whenever the best so far has to be kept.
     fn checkpoint_is_due(&self) -> bool {
         let step = self.state.step;
         if step == 0 || self.saved_step == Some(step) {
@@ -379,8 +432,8 @@ impl<'a, 'b> Run<'a, 'b> {
     fn save_checkpoint(&mut self) -> Result<(), TrainError> {
         let begin = Instant::now();
         self.metrics.sync()?;
-        let Trainable { adapter, optimizer, .. } = &self.trainable;
-        let path = self.checkpoints.save(adapter, optimizer, &self.state, &base_name(self.config))?;
+        let Trainable { trained, optimizer, .. } = &self.trainable;
+        let path = self.checkpoints.save(trained, optimizer, &self.state, &base_name(self.config))?;
         self.saved_step = Some(self.state.step);
         self.last_save = Instant::now();
         let seconds = begin.elapsed().as_secs_f64();
@@ -396,36 +449,32 @@ impl<'a, 'b> Run<'a, 'b> {
         Err(TrainError::Interrupted { step, run_dir: self.run_dir.path().into() })
     }
 
-    /// The last checkpoint, the checks of the adapter, and `adapter/`.
+    /// The last checkpoint, the checks of what came out, and `adapter/` or `model/`.
     fn finish(mut self) -> Result<Summary, TrainError> {
         let step = self.state.step;
         if self.saved_step != Some(step) {
             self.save_checkpoint()?;
         }
-        let last = &self.trainable.adapter;
-        if last.is_inert() {
+        let last = &self.trainable.trained;
+        if last.adapter().is_some_and(attune_model::Adapter::is_inert) {
             return Err(TrainError::InertAdapter { steps: step });
         }
         let best = self.state.progress.best;
         let kept_step = best.filter(|_| self.config.evaluation.keep_best).map_or(step, |best| best.step);
         let kept = match kept_step == step {
             true => Cow::Borrowed(last),
-            false => Cow::Owned(self.checkpoints.adapter_at(kept_step, &self.inputs.base.spec, last)?),
+            false => Cow::Owned(self.checkpoints.trained_at(kept_step, &self.inputs.base.spec, last)?),
         };
-        if let Some(name) = non_finite_module(&kept) {
-            return Err(TrainError::NonFiniteAdapter { module: name.into(), steps: kept_step });
+        if let Some(name) = non_finite_part(&kept) {
+            return Err(TrainError::NonFinite { part: name.into(), steps: kept_step });
         }
-        let adapter_dir = self.run_dir.adapter_dir();
-        let writer = DirWriter::create(&adapter_dir)?;
-        kept.write_peft(&writer, &base_name(self.config))?;
-        Manifest::seal(&writer, Kind::Adapter, self.inputs.made_from())?;
-        writer.replace()?;
+        let output_dir = self.write_output(&kept)?;
 
         let summary = Summary {
             run_dir: self.run_dir.path().into(),
-            adapter_dir,
+            output_dir,
             steps: step,
-            adapter_step: kept_step,
+            output_step: kept_step,
             train_loss: self.train_loss,
             validation_loss: self
                 .state
@@ -442,6 +491,32 @@ impl<'a, 'b> Run<'a, 'b> {
     }
 }
 
+impl Run<'_, '_> {
+    /// Writes the adapter into `adapter/`, or the model into `model/`.
+    fn write_output(&self, kept: &Trained) -> Result<PathBuf, TrainError> {
+        let (dir, kind) = match kept {
+            Trained::Adapter(_) => (self.run_dir.adapter_dir(), Kind::Adapter),
+            Trained::Full(_) => (self.run_dir.model_dir(), Kind::Model),
+        };
+        let writer = DirWriter::create(&dir)?;
+        match kept {
+            Trained::Adapter(adapter) => adapter.write_peft(&writer, &base_name(self.config))?,
+            Trained::Full(model) => {
+                let backend = self.engine.decoder.backend();
+                let dtype = if model.dtype() == DType::Bf16 { FloatType::Bf16 } else { FloatType::F32 };
+                let options = FolderOptions { dtype: Some(dtype), ..FolderOptions::default() };
+                let text = &self.inputs.text;
+                let own_template = text.chat_template().filter(|_| self.config.model.chat_template.is_some());
+                let copy = model.working_copy(backend);
+                attune_export::hf::write_model(&writer, (&copy, None), (text, own_template), backend, &options)?;
+            }
+        }
+        Manifest::seal(&writer, kind, self.inputs.made_from())?;
+        writer.replace()?;
+        Ok(dir)
+    }
+}
+
 fn optimizer_settings(config: &Config) -> AdamWSettings {
     let training = &config.training;
     AdamWSettings {
@@ -452,9 +527,9 @@ fn optimizer_settings(config: &Config) -> AdamWSettings {
     }
 }
 
-/// The adapter before the first step, with fresh moments.
+/// What is trained before the first step, with fresh moments.
 pub(crate) fn fresh(config: &Config, inputs: &Inputs) -> Result<Trainable, TrainError> {
-    Ok(Trainable::new(inputs.initial_adapter(config)?, optimizer_settings(config)))
+    Ok(Trainable::new(inputs.initial(config)?, optimizer_settings(config)))
 }
 
 pub(crate) fn engine<'a>(config: &'a Config, inputs: &'a Inputs) -> Result<Engine<'a>, TrainError> {
@@ -486,11 +561,15 @@ fn base_name(config: &Config) -> String {
     config.model.path.display().to_string()
 }
 
-fn non_finite_module(adapter: &Adapter) -> Option<&str> {
+/// The first module or tensor with a value that is not finite.
+fn non_finite_part(trained: &Trained) -> Option<&str> {
     let bad = |values: &[f32]| values.iter().any(|value| !value.is_finite());
     let bad_module =
         |module: &&AdapterModule| bad(&module.a) || bad(&module.b) || module.magnitude.as_deref().is_some_and(bad);
-    adapter.modules.iter().find(bad_module).map(|module| module.name.as_str())
+    match trained {
+        Trained::Adapter(adapter) => adapter.modules.iter().find(bad_module).map(|module| module.name.as_str()),
+        Trained::Full(model) => model.non_finite(),
+    }
 }
 
 /// The configuration with the template date of today fixed, so that a resumed run sees the same prompts.
@@ -515,13 +594,13 @@ fn new_record(run_dir: &RunDir, inputs: &Inputs) -> RunRecord {
     }
 }
 
-/// Room for the checkpoints that are kept, the best one, one that is being written, and the final adapter.
-fn check_disk_space(run_dir: &Path, config: &Config, adapter: &Adapter) -> Result<(), TrainError> {
+/// Room for the checkpoints that are kept, the best one, one that is being written, and what comes out.
+fn check_disk_space(run_dir: &Path, config: &Config, parameters: usize) -> Result<(), TrainError> {
     let existing = run_dir.ancestors().find(|dir| dir.is_dir()).unwrap_or(Path::new("."));
     // Where the system does not tell, the writes themselves will.
     let Ok(available_bytes) = fs4::available_space(existing) else { return Ok(()) };
     let checkpoints = config.checkpoint.keep as u64 + 2;
-    let needed_bytes = (checkpoints + 1).saturating_mul(Checkpoints::estimated_bytes(adapter));
+    let needed_bytes = (checkpoints + 1).saturating_mul(Checkpoints::estimated_bytes(parameters));
     if available_bytes < needed_bytes {
         return Err(TrainError::DiskSpace { run_dir: run_dir.into(), available_bytes, needed_bytes, checkpoints });
     }

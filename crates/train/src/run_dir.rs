@@ -117,6 +117,11 @@ impl RunDir {
         self.path.join("config.yaml")
     }
 
+    /// `model/`: what a run leaves that trains all weights.
+    pub fn model_dir(&self) -> PathBuf {
+        self.path.join("model")
+    }
+
     /// `adapter/`: what the run leaves.
     pub fn adapter_dir(&self) -> PathBuf {
         self.path.join("adapter")

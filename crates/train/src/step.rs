@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use attune_compute::rng;
 use attune_data::RowOrigin;
-use attune_model::{Adapter, Decoder, ForwardOptions, Gradients, SavePolicy};
+use attune_model::{BaseModel, Decoder, ForwardOptions, SavePolicy, Trained, TrainedGradients};
 
 use crate::error::TrainError;
 use crate::examples::Example;
@@ -30,31 +30,39 @@ pub struct Engine<'a> {
     pub seed: u64,
 }
 
+impl Engine<'_> {
+    /// The decoder over the base, or over a working copy of the weights that are trained.
+    pub fn decoder_over<'b>(&'b self, working: Option<&'b BaseModel>) -> Decoder<'b> {
+        self.decoder.over(working.unwrap_or(self.decoder.base()))
+    }
+}
+
 /// What a step changes.
 #[derive(Debug, Clone)]
 pub struct Trainable {
-    /// The adapter's matrices.
-    pub adapter: Adapter,
+    /// What is trained: an adapter's matrices, or all weights.
+    pub trained: Trained,
     /// Moments and the number of updates.
     pub optimizer: AdamW,
-    gradients: Gradients,
+    gradients: TrainedGradients,
 }
 
 impl Trainable {
-    /// An adapter with fresh moments.
-    pub fn new(adapter: Adapter, settings: AdamWSettings) -> Self {
-        let optimizer = AdamW::new(settings, &adapter);
-        Self::resumed(adapter, optimizer)
+    /// With fresh moments.
+    pub fn new(trained: impl Into<Trained>, settings: AdamWSettings) -> Self {
+        let trained = trained.into();
+        let optimizer = AdamW::new(settings, &trained);
+        Self::resumed(trained, optimizer)
     }
 
-    /// An adapter with the moments of a checkpoint.
-    pub fn resumed(adapter: Adapter, optimizer: AdamW) -> Self {
-        let gradients = Gradients::zeros(&adapter);
-        Self { adapter, optimizer, gradients }
+    /// With the moments of a checkpoint.
+    pub fn resumed(trained: Trained, optimizer: AdamW) -> Self {
+        let gradients = TrainedGradients::zeros(&trained);
+        Self { trained, optimizer, gradients }
     }
 
     /// The gradients of the last step, before clipping.
-    pub fn gradients(&self) -> &Gradients {
+    pub fn gradients(&self) -> &TrainedGradients {
         &self.gradients
     }
 }
@@ -75,15 +83,15 @@ pub struct StepInput<'a> {
 /// How a step went.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StepResult {
-    /// The adapter was updated.
+    /// What is trained was updated.
     Done(StepOutcome),
-    /// The loss or the gradient was not finite: adapter and moments are as before.
+    /// The loss or the gradient was not finite: weights and moments are as before.
     Bad(BadStep),
-    /// The interrupt flag was set between two micro-batches: adapter and moments are as before.
+    /// The interrupt flag was set between two micro-batches: weights and moments are as before.
     Interrupted,
 }
 
-/// A step that updated the adapter.
+/// A step with an update.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepOutcome {
     /// Sum over the trained tokens of the whole step divided by their number.
@@ -124,14 +132,18 @@ pub fn train_step(
     }
 
     trainable.gradients.clear();
+    let backend = engine.decoder.backend();
+    // Rounded anew after every update; dropped before the next, since it may share its memory with the masters.
+    let working = trainable.trained.working_copy(backend);
+    let decoder = engine.decoder_over(working.as_ref());
     let mut loss = 0.0;
     let mut bad_examples = Vec::new();
     for micro in cut(examples, indices, &engine.packing) {
         if interrupt.load(Ordering::Relaxed) {
             return Ok(StepResult::Interrupted);
         }
-        let Trainable { adapter, gradients, .. } = trainable;
-        let share = micro_step(engine, adapter, gradients, &micro, step, trained_tokens)?;
+        let Trainable { trained, gradients, .. } = trainable;
+        let share = micro_step(engine, &decoder, (trained, gradients), &micro, step, trained_tokens)?;
         loss += share.loss;
         bad_examples.extend(share.bad_examples);
     }
@@ -145,15 +157,16 @@ pub fn train_step(
         return Err(TrainError::ZeroLoss { step: step + 1, rows: rows() });
     }
 
-    let backend = engine.decoder.backend();
     let grad_norm = global_norm(backend, &trainable.gradients);
     let scale = clip_factor(grad_norm, engine.max_grad_norm);
     if let Some(reason) = gradient_problem(grad_norm, scale) {
-        let rows = rows_with_bad_gradient(engine, &trainable.adapter, input, trained_tokens, scale)?;
+        let rows = rows_with_bad_gradient(engine, &decoder, &trainable.trained, input, trained_tokens, scale)?;
         return Ok(StepResult::Bad(BadStep { reason, rows }));
     }
-    let Trainable { adapter, optimizer, gradients } = trainable;
-    optimizer.update(backend, adapter, gradients, learning_rate, scale);
+    drop(decoder);
+    drop(working);
+    let Trainable { trained, optimizer, gradients } = trainable;
+    optimizer.update(backend, trained, gradients, learning_rate, scale);
     Ok(StepResult::Done(StepOutcome { loss, grad_norm, tokens, trained_tokens }))
 }
 
@@ -166,8 +179,8 @@ struct Share {
 /// Forward, loss and backward of one micro-batch. Without a finite loss there is no backward pass.
 fn micro_step(
     engine: &Engine,
-    adapter: &Adapter,
-    gradients: &mut Gradients,
+    decoder: &Decoder,
+    (trained, gradients): (&Trained, &mut TrainedGradients),
     micro: &MicroBatch,
     step: u64,
     step_targets: usize,
@@ -175,10 +188,13 @@ fn micro_step(
     if micro.batch.targets.is_empty() {
         return Ok(Share { loss: 0.0, bad_examples: Vec::new() });
     }
-    let dropout_key = (adapter.spec.dropout > 0.0).then(|| rng::key(&[engine.seed, stream::DROPOUT, step]));
+    let adapter = trained.adapter();
+    let has_dropout = adapter.is_some_and(|adapter| adapter.spec.dropout > 0.0);
+    let dropout_key = has_dropout.then(|| rng::key(&[engine.seed, stream::DROPOUT, step]));
     let options = ForwardOptions { save: engine.save, dropout_key };
-    let pass = engine.decoder.forward(&micro.batch, Some(adapter), &options)?;
-    let head = engine.decoder.head_logprobs(&pass, engine.label_smoothing, true);
+    let pass = decoder.forward(&micro.batch, adapter, &options)?;
+    // A head that is trained has its gradient formed in the backward pass, together with its rows'.
+    let head = decoder.head_logprobs(&pass, engine.label_smoothing, adapter.is_some());
     let bad_examples: Vec<usize> = head
         .smoothed
         .iter()
@@ -188,7 +204,15 @@ fn micro_step(
         .collect();
     let score = engine.objective.score(&head.smoothed, step_targets);
     if bad_examples.is_empty() {
-        engine.decoder.backward(pass, head, &score.coefficients, adapter, gradients);
+        match (trained, gradients) {
+            (Trained::Adapter(adapter), TrainedGradients::Adapter(gradients)) => {
+                decoder.backward(pass, head, &score.coefficients, adapter, gradients);
+            }
+            (Trained::Full(_), TrainedGradients::Full(gradients)) => {
+                decoder.backward_full(pass, engine.label_smoothing, &score.coefficients, gradients);
+            }
+            _ => panic!("gradients of something else than what is trained"),
+        }
     }
     Ok(Share { loss: score.loss, bad_examples })
 }
@@ -208,18 +232,19 @@ fn gradient_problem(norm: f64, scale: f64) -> Option<String> {
 /// Runs each example alone to find those that spoil the gradient: only a bad step pays for it.
 fn rows_with_bad_gradient(
     engine: &Engine,
-    adapter: &Adapter,
+    decoder: &Decoder,
+    trained: &Trained,
     input: &StepInput,
     step_targets: usize,
     scale: f64,
 ) -> Result<Vec<RowOrigin>, TrainError> {
     let mut bad = Vec::new();
     for index in input.indices {
-        let mut gradients = Gradients::zeros(adapter);
+        let mut gradients = TrainedGradients::zeros(trained);
         for micro in cut(input.examples, &[*index], &engine.packing) {
-            micro_step(engine, adapter, &mut gradients, &micro, input.step, step_targets)?;
+            micro_step(engine, decoder, (trained, &mut gradients), &micro, input.step, step_targets)?;
         }
-        let norm = global_norm(engine.decoder.backend(), &gradients);
+        let norm = global_norm(decoder.backend(), &gradients);
         if gradient_problem(norm, scale).is_some() {
             bad.push(*index);
         }

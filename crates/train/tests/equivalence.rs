@@ -176,14 +176,21 @@ fn engine<'a>(inputs: &'a Inputs, config: &Config, objective: &'a dyn Objective,
 fn three_steps(inputs: &Inputs, config: &Config, objective: &dyn Objective, max_examples: usize) -> Vec<f32> {
     let engine = engine(inputs, config, objective, max_examples);
     let settings = AdamWSettings { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.01 };
-    let mut trainable = Trainable::new(inputs.initial_adapter(config).unwrap(), settings);
+    let mut trainable = Trainable::new(inputs.initial(config).unwrap(), settings);
     let indices: Vec<usize> = (0..8).collect();
     for step in 0..3 {
         let input = StepInput { examples: &inputs.train, indices: &indices, step, learning_rate: 5e-3 };
         let result = train_step(&engine, &mut trainable, &input, &AtomicBool::new(false)).unwrap();
         assert!(matches!(result, StepResult::Done(_)), "{result:?}");
     }
-    trainable.adapter.modules.iter().flat_map(|module| module.a.iter().chain(&module.b).copied()).collect()
+    trainable
+        .trained
+        .adapter()
+        .unwrap()
+        .modules
+        .iter()
+        .flat_map(|module| module.a.iter().chain(&module.b).copied())
+        .collect()
 }
 
 #[test]
@@ -206,12 +213,12 @@ fn an_interrupted_step_leaves_everything_as_it_was() {
     let inputs = Inputs::load(&config, None, &mut |_| Ok(())).unwrap();
     let engine = engine(&inputs, &config, &Sft, 1);
     let settings = AdamWSettings { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.01 };
-    let mut trainable = Trainable::new(inputs.initial_adapter(&config).unwrap(), settings);
+    let mut trainable = Trainable::new(inputs.initial(&config).unwrap(), settings);
     let before = trainable.clone();
     let input = StepInput { examples: &inputs.train, indices: &[0, 1, 2], step: 0, learning_rate: 5e-3 };
     let result = train_step(&engine, &mut trainable, &input, &AtomicBool::new(true)).unwrap();
     assert_eq!(result, StepResult::Interrupted);
-    assert_eq!((&trainable.adapter, &trainable.optimizer), (&before.adapter, &before.optimizer));
+    assert_eq!((&trainable.trained, &trainable.optimizer), (&before.trained, &before.optimizer));
 }
 
 #[test]
@@ -224,7 +231,7 @@ fn dropout_masks_differ_from_step_to_step() {
         let engine = engine(&inputs, &config, &Sft, 8);
         let gradients = |step: u64| {
             let settings = AdamWSettings { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 };
-            let mut trainable = Trainable::new(inputs.initial_adapter(&config).unwrap(), settings);
+            let mut trainable = Trainable::new(inputs.initial(&config).unwrap(), settings);
             let input = StepInput { examples: &inputs.train, indices: &[0, 1, 2], step, learning_rate: 5e-3 };
             train_step(&engine, &mut trainable, &input, &AtomicBool::new(false)).unwrap();
             trainable.gradients().clone()
@@ -243,13 +250,13 @@ fn a_step_whose_rows_all_lack_a_trained_token_stops() {
     inputs.train.iter_mut().for_each(|example| example.trained.fill(false));
     let engine = engine(&inputs, &config, &Sft, 8);
     let settings = AdamWSettings { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.01 };
-    let mut trainable = Trainable::new(inputs.initial_adapter(&config).unwrap(), settings);
-    let before = trainable.adapter.clone();
+    let mut trainable = Trainable::new(inputs.initial(&config).unwrap(), settings);
+    let before = trainable.trained.clone();
     let input = StepInput { examples: &inputs.train, indices: &[0, 1], step: 4, learning_rate: 5e-3 };
     let error = train_step(&engine, &mut trainable, &input, &AtomicBool::new(false)).unwrap_err();
     let message = error.to_string();
     assert!(message.contains("step 5: none of its rows has a trained token"), "{message}");
     assert!(message.contains(&inputs.train[1].origin.to_string()), "{message}");
     assert!(error.hint().is_some_and(|hint| hint.contains("data.untrained")));
-    assert_eq!(trainable.adapter, before);
+    assert_eq!(trainable.trained, before);
 }

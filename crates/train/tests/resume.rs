@@ -42,7 +42,7 @@ fn interrupted_at_any_step_and_resumed_the_adapter_has_the_same_bytes() {
         assert_eq!(world.adapter_bytes("whole"), world.adapter_bytes(&name), "stopped at step {stop}");
         assert_eq!(resumed.train_loss, whole.train_loss);
         assert_eq!(resumed.validation_loss, whole.validation_loss);
-        assert_eq!(resumed.adapter_step, whole.adapter_step);
+        assert_eq!(resumed.output_step, whole.output_step);
         assert_eq!(numbers(&world, "whole"), numbers(&world, &name));
     }
 }
@@ -350,7 +350,7 @@ fn the_run_folder_holds_what_the_plan_says() {
     let checkpoint =
         ["adapter_config.json", "adapter_model.safetensors", "manifest.json", "state.json", "state.safetensors"];
     assert_eq!(names_in(&run_dir.join("checkpoints/step-000006")), checkpoint);
-    assert_eq!(summary.adapter_dir, run_dir.join("adapter"));
+    assert_eq!(summary.output_dir, run_dir.join("adapter"));
 
     let config = std::fs::read_to_string(run_dir.join("config.yaml")).unwrap();
     assert!(!config.contains("today"), "the template date is fixed: {config}");

@@ -66,7 +66,7 @@ fn the_best_adapter_is_what_remains() {
     let summary = world.train(config.clone(), "best").unwrap();
     let best = summary.best.unwrap();
     assert!(best.step < 16, "the test needs a run that gets worse: {:?}", summary.validation_loss);
-    assert_eq!(summary.adapter_step, best.step);
+    assert_eq!(summary.output_step, best.step);
     assert!(summary.validation_loss[1..].iter().all(|(_, loss)| *loss >= best.validation_loss));
     // Kept: the newest and the best.
     let names = world.checkpoint_names("best");
@@ -76,7 +76,7 @@ fn the_best_adapter_is_what_remains() {
 
     config.evaluation.keep_best = false;
     let summary = world.train(config, "last").unwrap();
-    assert_eq!(summary.adapter_step, 16);
+    assert_eq!(summary.output_step, 16);
     assert!(largest_difference(&world.adapter("best"), &world.adapter("last")) > 1e-3);
 }
 
@@ -200,7 +200,7 @@ fn training_starts_from_a_given_adapter() {
     config.adapter = AdapterConfig { init_from: Some(world.path("first/adapter")), ..AdapterConfig::default() };
     let second = world.train(config, "second").unwrap();
     let last = first.validation_loss.last().unwrap().1;
-    assert_eq!(first.adapter_step, 6, "the last adapter is the best one: {:?}", first.validation_loss);
+    assert_eq!(first.output_step, 6, "the last adapter is the best one: {:?}", first.validation_loss);
     assert_eq!(second.validation_loss[0], (0, last), "the second run begins where the first ended");
     assert_ne!(world.adapter_bytes("first"), world.adapter_bytes("second"));
 }

@@ -195,7 +195,7 @@ fn no_adapter_module_matched() {
     config.adapter.target_modules = TargetModules::List(vec![]);
     assert_says(&world.stop(config.clone()), &["adapter.target_modules", "q_proj"]);
     let inputs = Inputs::load(&world.config(), None, &mut |_| Ok(())).unwrap();
-    let error = inputs.initial_adapter(&config).unwrap_err();
+    let error = inputs.initial(&config).unwrap_err();
     assert_says(&explain(&error), &["no adapter module matched", "all-linear"]);
 
     let mut config = world.config();

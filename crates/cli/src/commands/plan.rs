@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use attune_config::Config;
-use attune_train::inputs::{Inputs, Prepared, planned_adapter};
+use attune_train::inputs::{Inputs, PlannedTraining, Prepared};
 use attune_train::memory_plan::budget::Budget;
 use attune_train::memory_plan::calibrate::{Speed, Time};
 use attune_train::memory_plan::measure::{Measured, measure};
@@ -52,13 +52,17 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         show(&event);
         Ok(())
     })?;
-    let adapter = planned_adapter(&config, &prepared.base.spec)?;
+    let planned = PlannedTraining::new(&config, &prepared.base)?;
     let plan = prepared.plan.clone();
     let (backend, spec) = (prepared.backend.as_ref(), &prepared.base.spec);
-    let speed = Speed::measure(backend, spec, prepared.base.dtype(), &adapter.spec, &plan).map_err(TrainError::from)?;
+    let dtype = match planned {
+        PlannedTraining::Full(dtype) => dtype,
+        PlannedTraining::Adapter(_) => prepared.base.dtype(),
+    };
+    let speed = Speed::measure(backend, spec, dtype, planned.shape(), &plan).map_err(TrainError::from)?;
     let layouts = [("keep all", &plan.keep_all), ("chosen", &plan.chosen), ("recompute all", &plan.recompute_all)];
     let columns = layouts.map(|(name, layouted)| {
-        let time = speed.predict(&config, spec, &adapter, layouted);
+        let time = speed.predict(&config, spec, planned.shape(), layouted);
         Column { name, layouted, time }
     });
     if !args.json {
@@ -135,8 +139,8 @@ fn table(plan: &MemoryPlan, columns: &[Column; 3]) -> Vec<String> {
             "layers run again",
             Box::new(|column| format!("{} of {}", column.layouted.choice.recomputed_layers, plan.trained_layers)),
         ),
-        ("frozen weights", of_peak(|layouted| layouted.peak.weights_bytes)),
-        ("adapter and its state", of_peak(|layouted| layouted.peak.adapter_bytes)),
+        ("weights of the base", of_peak(|layouted| layouted.peak.weights_bytes)),
+        ("trained, with state", of_peak(|layouted| layouted.peak.adapter_bytes)),
         ("activations", of_peak(|layouted| layouted.peak.activations_bytes)),
         ("work space", of_peak(|layouted| layouted.peak.transient_bytes)),
         ("gaps of the pool", of_peak(|layouted| layouted.peak.pool_bytes)),

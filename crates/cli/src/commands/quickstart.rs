@@ -78,7 +78,7 @@ fn closing(out: &Path, summary: &Summary) -> Vec<Line> {
         lines.push(Line::new());
     }
     let base = file("base");
-    let adapter = quoted(&summary.adapter_dir);
+    let adapter = quoted(&summary.output_dir);
     for (heading, commands) in [
         ("The same by hand", vec![format!("{ft} train {} --out {}", file("ft.yaml"), file("run-2"))]),
         (

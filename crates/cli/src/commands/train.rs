@@ -3,17 +3,19 @@
 use std::path::{Path, PathBuf};
 
 use attune_config::Config;
-use attune_train::{Job, Summary, run_dir};
+use attune_train::{DryRun, Job, Summary, run_dir};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
 use crate::live::Live;
+use crate::live::format::{bytes, grouped};
+use crate::live::view::plural;
 use crate::{interrupt, output};
 
-/// Fine-tune a LoRA adapter as a configuration says
+/// Train as a configuration says: a LoRA adapter, or all weights
 ///
-/// Leaves a run folder with the adapter in PEFT's layout, and prints the adapter's path. Ctrl-C saves a checkpoint and
-/// stops with exit code 75; `ft resume` goes on from there.
+/// Leaves a run folder with the adapter in PEFT's layout, or with the model (`adapter.method: full`), and prints its path.
+/// Ctrl-C saves a checkpoint and stops with exit code 75; `ft resume` goes on from there.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The configuration; `ft init` writes one
@@ -25,6 +27,9 @@ pub(crate) struct Args {
     /// The run folder, which must not exist or be empty [default: logging.dir/logging.name]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Do everything but the steps: read and check configuration, data and weights, and plan the memory; write nothing
+    #[arg(long, conflicts_with = "out")]
+    dry_run: bool,
     /// Print the result as one line of JSON
     #[arg(long)]
     json: bool,
@@ -32,9 +37,41 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let config = Config::load(&args.config, attune_config::environment(), &args.sets)?;
+    if args.dry_run {
+        return dry_run(config, args.json);
+    }
     let run_dir = args.out.clone().unwrap_or_else(|| default_run_dir(&config));
     let summary = watch(Job::new(config, run_dir))?;
     print(&summary, args.json)
+}
+
+/// Checks a run and says what it would do.
+fn dry_run(config: Config, as_json: bool) -> Result<(), Failure> {
+    let mut live = Live::new(&config, interrupt::flag()?);
+    let checked = attune_train::dry_run(config, &mut live);
+    live.finish();
+    let DryRun { steps, epochs, trained_parameters, peak_bytes, train_rows, validation_rows } = checked?;
+    if as_json {
+        return output::result(
+            &json!({
+                "steps": steps,
+                "epochs": epochs,
+                "trained_parameters": trained_parameters,
+                "predicted_peak_bytes": peak_bytes,
+                "train_rows": train_rows,
+                "validation_rows": validation_rows,
+            })
+            .to_string(),
+        );
+    }
+    output::result(&format!(
+        "ready: {} over {} ({epochs:.2} epochs), {} to validate on, {} trained values, some {} of memory",
+        plural(steps, "step"),
+        plural(train_rows as u64, "example"),
+        plural(validation_rows as u64, "example"),
+        grouped(trained_parameters as u64),
+        bytes(peak_bytes),
+    ))
 }
 
 /// Trains with the live view and the signals at work.
@@ -51,19 +88,21 @@ pub(crate) fn print(summary: &Summary, as_json: bool) -> Result<(), Failure> {
     if as_json {
         return output::result(&to_json(summary).to_string());
     }
-    output::result(&summary.adapter_dir.display().to_string())
+    output::result(&summary.output_dir.display().to_string())
 }
 
 fn to_json(summary: &Summary) -> Value {
     let (steps, losses): (Vec<u64>, Vec<f64>) = summary.validation_loss.iter().copied().unzip();
+    // `adapter` or `model`, as the folder is called.
+    let kind = summary.output_dir.file_name().map_or_else(|| "output".into(), |name| name.to_string_lossy());
     json!({
         "run": summary.run_dir,
-        "adapter": summary.adapter_dir,
+        kind: summary.output_dir,
         "train_loss": summary.train_loss,
         "validation_loss": losses,
         "validation_steps": steps,
         "steps": summary.steps,
-        "adapter_step": summary.adapter_step,
+        "output_step": summary.output_step,
         "best": summary.best,
         "stopped_early": summary.stopped_early,
         "skipped_steps": summary.skipped_steps,

@@ -8,7 +8,7 @@ mod chart;
 pub(crate) mod format;
 pub(crate) mod plain;
 mod series;
-mod view;
+pub(crate) mod view;
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};

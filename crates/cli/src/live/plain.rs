@@ -202,9 +202,9 @@ pub(crate) fn finished(summary: &Summary, elapsed: std::time::Duration) -> Vec<L
         text += &format!(", {} skipped", grouped(summary.skipped_steps));
     }
     let mut lines = vec![Line::new().with(Ink::Good, "done").with(Ink::Plain, text)];
-    if let Some(best) = summary.best.filter(|best| summary.adapter_step == best.step && best.step < summary.steps) {
+    if let Some(best) = summary.best.filter(|best| summary.output_step == best.step && best.step < summary.steps) {
         let text = format!(
-            "  the adapter is that of step {}, whose validation loss {} was the lowest",
+            "  kept: step {}, whose validation loss {} was the lowest",
             grouped(best.step),
             loss(best.validation_loss)
         );

@@ -246,13 +246,16 @@ pub(crate) fn plural(number: u64, noun: &str) -> String {
 
 /// What is trained on what and where, in one line.
 pub(crate) fn headline(started: &Started) -> String {
-    let Started { adapter_parameters, adapter_modules, base_parameters, batch_size, backend, .. } = started;
-    format!(
-        "{} values in {} modules on a base of {}, batch size {batch_size}, {backend}",
-        count(*adapter_parameters as u64),
-        grouped(*adapter_modules as u64),
-        count(*base_parameters as u64),
-    )
+    let Started { trained_parameters, adapter_modules, base_parameters, batch_size, backend, .. } = started;
+    let trained = count(*trained_parameters as u64);
+    let what = match adapter_modules {
+        Some(modules) => {
+            let base = count(*base_parameters as u64);
+            format!("{trained} values in {} modules on a base of {base}", grouped(*modules as u64))
+        }
+        None => format!("all {trained} weights"),
+    };
+    format!("{what}, batch size {batch_size}, {backend}")
 }
 
 /// Fields one after the other, in as many lines as they need.
@@ -286,8 +289,8 @@ mod tests {
             total_steps,
             steps_per_epoch: 10,
             batch_size: 8,
-            adapter_parameters: 41_216,
-            adapter_modules: 14,
+            trained_parameters: 41_216,
+            adapter_modules: Some(14),
             base_parameters: 1_235_814_400,
             backend: "cpu (avx2, 2 threads)".into(),
         }

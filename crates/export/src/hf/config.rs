@@ -2,23 +2,18 @@
 
 use std::path::Path;
 
-use attune_formats::files::{DirWriter, read_limited};
+use attune_formats::files::read_limited;
 use attune_model::{BaseModel, DecoderSpec, RopeScaling};
 use serde_json::{Map, Value, json};
 
 use crate::error::ExportError;
 use crate::floats::FloatType;
 
-const NAME: &str = "config.json";
+pub(super) const NAME: &str = "config.json";
 const MAX_BYTES: u64 = 16 << 20;
 
-/// Writes the file. Of the base's own only the type of the weights changes.
-pub(super) fn write(
-    dir: &DirWriter,
-    base: &BaseModel,
-    source: Option<&Path>,
-    dtype: FloatType,
-) -> Result<(), ExportError> {
+/// The file. Of the base's own only the type of the weights changes.
+pub(super) fn text(base: &BaseModel, source: Option<&Path>, dtype: FloatType) -> Result<String, ExportError> {
     let mut config = match source {
         None => config_of_spec(&base.spec)?,
         Some(source) => {
@@ -34,7 +29,7 @@ pub(super) fn write(
     let key = if config.contains_key("dtype") { "dtype" } else { "torch_dtype" };
     config.insert(key.into(), dtype.torch_name().into());
     let Ok(text) = serde_json::to_string_pretty(&config) else { unreachable!("JSON was read or made of plain values") };
-    Ok(dir.write(NAME, (text + "\n").as_bytes())?)
+    Ok(text + "\n")
 }
 
 /// Adds the rotary parameters under the keys that Transformers had before version 5, where the base has the new ones alone:

@@ -8,7 +8,8 @@ use std::path::Path;
 
 use attune_compute::Backend;
 use attune_formats::files::DirWriter;
-use attune_model::BaseModel;
+use attune_model::{Adapter, BaseModel};
+use attune_text::TextModel;
 
 use crate::error::ExportError;
 use crate::floats::FloatType;
@@ -60,13 +61,35 @@ pub fn write_folder(
     backend: &dyn Backend,
     options: &FolderOptions,
 ) -> Result<Written, ExportError> {
-    let base = &tuned.base;
-    let written = weights::write(dir, base, tuned.adapter.as_ref(), backend, options)?;
-    let source = source_folder(base);
-    config::write(dir, base, source, written.dtype)?;
     let own_template = tuned.text.chat_template().filter(|_| tuned.own_template);
-    text_files::write(dir, &tuned.text, source, own_template)?;
+    write_model(dir, (&tuned.base, tuned.adapter.as_ref()), (&tuned.text, own_template), backend, options)
+}
+
+/// As [`write_folder`], of parts that are not in one hand: base and adapter; tokenizer and, where it is not the base's, the
+/// template.
+///
+/// # Errors
+/// As [`write_folder`].
+pub fn write_model(
+    dir: &DirWriter,
+    (base, adapter): (&BaseModel, Option<&Adapter>),
+    (text, own_template): (&TextModel, Option<&str>),
+    backend: &dyn Backend,
+    options: &FolderOptions,
+) -> Result<Written, ExportError> {
+    let written = weights::write(dir, base, adapter, backend, options)?;
+    let source = source_folder(base);
+    dir.write(config::NAME, config_text(base, written.dtype)?.as_bytes())?;
+    text_files::write(dir, text, source, own_template)?;
     Ok(written)
+}
+
+/// `config.json` of a base whose weights are written in that type.
+///
+/// # Errors
+/// When the base's own cannot be read, or its spec cannot be said in one.
+pub fn config_text(base: &BaseModel, dtype: FloatType) -> Result<String, ExportError> {
+    config::text(base, source_folder(base), dtype)
 }
 
 /// The folder in Hugging Face layout that the base came from; `None` for a base that is one file.

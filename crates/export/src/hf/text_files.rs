@@ -26,8 +26,9 @@ const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const TEMPLATE: &str = "chat_template.jinja";
 
 /// What belongs to the model: how it generates, and the licence that comes with it.
-const MODEL_NAMES: [&str; 6] =
-    ["generation_config.json", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", "USE_POLICY.md"];
+const MODEL_NAMES: [&str; 6] = [GENERATION, "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", "USE_POLICY.md"];
+
+const GENERATION: &str = "generation_config.json";
 
 /// Tokenizers of large vocabularies have some 20 MB.
 const MAX_BYTES: u64 = 256 << 20;
@@ -64,9 +65,18 @@ pub(super) fn write(
     if let Some(template) = own_template {
         dir.write(TEMPLATE, template.as_bytes())?;
     }
+    let mut has_generation = false;
     for name in MODEL_NAMES {
         if let Some(path) = model_source.map(|source| source.join(name)).filter(|path| path.is_file()) {
             dir.write(name, &read_limited(&path, MAX_BYTES)?)?;
+            has_generation |= name == GENERATION;
+        }
+    }
+    // Without it nobody knows where a new model's answers end.
+    if !has_generation && model_source.is_none() {
+        let made = text.hugging_face_files()?.into_iter().find(|(name, _)| *name == GENERATION);
+        if let Some((name, content)) = made {
+            dir.write(name, content.as_bytes())?;
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! Adapters and the moments that belong to them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::names;
@@ -20,6 +20,13 @@ pub const MOMENTS: [&str; 4] = ["a_m", "a_v", "b_m", "b_v"];
 
 /// The moments of a module's magnitudes, where it has DoRA.
 pub const MAGNITUDE_MOMENTS: [&str; 2] = ["magnitude_m", "magnitude_v"];
+
+/// The moments of a weight that is trained itself: first and second. A tensor is called by the weight's, a dot and one of
+/// these.
+pub const WEIGHT_MOMENTS: [&str; 2] = ["m", "v"];
+
+/// How many values each moment has, by its name.
+pub(super) type Moments = BTreeMap<String, usize>;
 
 const MAX_CONFIG_BYTES: u64 = 16 << 20;
 
@@ -72,14 +79,14 @@ pub(super) fn check(dir: &Path, in_checkpoint: bool, checked: &mut Checked) -> O
 }
 
 /// Rules 12, 17, 18 and 21 of the moments.
-pub(super) fn check_moments(dir: &Path, sizes: Option<&Sizes>, checked: &mut Checked) {
+pub(super) fn check_moments(dir: &Path, expected: Option<&Moments>, checked: &mut Checked) {
     let Some(tensors) = read_tensors(dir, MOMENT_FILE, checked) else { return };
     for (name, tensor) in &tensors {
         check_type(MOMENT_FILE, tensor, true, checked);
         if tensor.dtype != DType::F32 {
             continue;
         }
-        let second = name.ends_with("_v");
+        let second = name.ends_with("_v") || name.ends_with(".v");
         let wrong = |bytes: &[u8]| {
             let value = f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
             value.is_nan() || (second && value < 0.0)
@@ -89,26 +96,36 @@ pub(super) fn check_moments(dir: &Path, sizes: Option<&Sizes>, checked: &mut Che
             checked.refuse(Rule::Values, Part::tensor(MOMENT_FILE, name), format!("value {index} {what}"));
         }
     }
-    let Some(sizes) = sizes else { return };
-    let mut expected: BTreeSet<String> = BTreeSet::new();
-    for (module, &(a, b, magnitude)) in sizes {
-        let of_magnitude = magnitude.into_iter().flat_map(|length| MAGNITUDE_MOMENTS.map(|moment| (moment, length)));
-        for (moment, length) in MOMENTS.into_iter().zip([a, a, b, b]).chain(of_magnitude) {
-            let name = format!("{module}.{moment}");
-            match tensors.get(&name) {
-                Some(tensor) if tensor.shape == [length] => {}
-                Some(tensor) => {
-                    let message = format!("has the shape {:?}, expected [{length}]", tensor.shape);
-                    checked.refuse(Rule::Moments, Part::tensor(MOMENT_FILE, &name), message);
-                }
-                None => checked.refuse(Rule::Moments, Part::tensor(MOMENT_FILE, &name), "is missing"),
+    let Some(expected) = expected else { return };
+    for (name, &length) in expected {
+        match tensors.get(name) {
+            Some(tensor) if tensor.shape == [length] => {}
+            Some(tensor) => {
+                let message = format!("has the shape {:?}, expected [{length}]", tensor.shape);
+                checked.refuse(Rule::Moments, Part::tensor(MOMENT_FILE, name), message);
             }
-            expected.insert(name);
+            None => checked.refuse(Rule::Moments, Part::tensor(MOMENT_FILE, name), "is missing"),
         }
     }
-    for name in tensors.keys().filter(|name| !expected.contains(*name)) {
-        checked.refuse(Rule::Moments, Part::tensor(MOMENT_FILE, name), "belongs to no module of the adapter");
+    for name in tensors.keys().filter(|name| !expected.contains_key(*name)) {
+        checked.refuse(Rule::Moments, Part::tensor(MOMENT_FILE, name), "belongs to nothing that is trained");
     }
+}
+
+/// Name and length of the moments of an adapter.
+pub(super) fn moments_of_modules(sizes: Sizes) -> Moments {
+    let of_module = |(module, (a, b, magnitude)): (String, (usize, usize, Option<usize>))| {
+        let of_magnitude = magnitude.into_iter().flat_map(|length| MAGNITUDE_MOMENTS.map(|moment| (moment, length)));
+        let all: Vec<_> = MOMENTS.into_iter().zip([a, a, b, b]).chain(of_magnitude).collect();
+        all.into_iter().map(move |(moment, length)| (format!("{module}.{moment}"), length))
+    };
+    sizes.into_iter().flat_map(of_module).collect()
+}
+
+/// Name and length of the moments of all weights.
+pub(super) fn moments_of_weights(tensors: BTreeMap<String, usize>) -> Moments {
+    let of_tensor = |(name, length): (String, usize)| WEIGHT_MOMENTS.map(|moment| (format!("{name}.{moment}"), length));
+    tensors.into_iter().flat_map(of_tensor).collect()
 }
 
 /// The tensors of a safetensors file, or a finding.

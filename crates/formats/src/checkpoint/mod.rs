@@ -30,7 +30,7 @@ mod state;
 
 use std::path::Path;
 
-pub use adapter::{MAGNITUDE_MOMENTS, MOMENT_FILE, MOMENTS};
+pub use adapter::{MAGNITUDE_MOMENTS, MOMENT_FILE, MOMENTS, WEIGHT_MOMENTS};
 pub use error::CheckpointError;
 pub use json::strict_json;
 pub use migrate::{Migrated, migrate};
@@ -45,6 +45,8 @@ use report::Checked;
 
 /// Files that a checkpoint has, beside its manifest.
 pub const CHECKPOINT_FILES: [&str; 4] = [CONFIG_FILE, TENSOR_FILE, STATE_FILE, MOMENT_FILE];
+/// Files that a checkpoint of all weights has, beside its manifest.
+pub const FULL_CHECKPOINT_FILES: [&str; 4] = ["config.json", "model.safetensors", STATE_FILE, MOMENT_FILE];
 /// Files that an adapter has.
 pub const ADAPTER_FILES: [&str; 2] = [CONFIG_FILE, TENSOR_FILE];
 /// Files that a model has, beside its weights.
@@ -109,10 +111,15 @@ fn verify_checkpoint_of(dir: &Path, run: Option<&MadeFrom>) -> (Report, Option<S
         checked.refuse(Rule::Kind, Part::file(manifest::FILE_NAME), message);
         return (checked.report, None);
     }
-    check_complete(&manifest, &CHECKPOINT_FILES, &mut checked);
+    let is_full = manifest.required_features.iter().any(|feature| feature == manifest::FULL_WEIGHTS);
+    let files = if is_full { &FULL_CHECKPOINT_FILES } else { &CHECKPOINT_FILES };
+    check_complete(&manifest, files, &mut checked);
     check_made_from(&manifest, run, &mut checked);
-    let sizes = adapter::check(dir, true, &mut checked);
-    adapter::check_moments(dir, sizes.as_ref(), &mut checked);
+    let expected = match is_full {
+        true => model::check(dir, true, &mut checked).map(adapter::moments_of_weights),
+        false => adapter::check(dir, true, &mut checked).map(adapter::moments_of_modules),
+    };
+    adapter::check_moments(dir, expected.as_ref(), &mut checked);
     let state = match dir.join(STATE_FILE).is_file() {
         true => state::check(dir, manifest.format_version, &mut checked),
         false => None,
@@ -133,7 +140,7 @@ fn verify_adapter_of(dir: &Path, run: Option<&MadeFrom>) -> Report {
 fn verify_model(dir: &Path) -> Report {
     let mut checked = Checked::new(dir, FolderKind::Model);
     if check_optional_manifest(dir, Kind::Model, &MODEL_FILES, None, &mut checked) {
-        model::check(dir, &mut checked);
+        model::check(dir, false, &mut checked);
     }
     checked.report
 }

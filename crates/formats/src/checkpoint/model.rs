@@ -1,6 +1,6 @@
 //! Whole models in Hugging Face layout.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -37,8 +37,9 @@ struct Sizes {
     mlp_bias: bool,
 }
 
-/// Rules 7, 11, 12, 15 to 18 and 24.
-pub(super) fn check(dir: &Path, checked: &mut Checked) {
+/// Rules 7, 11, 12, 15 to 18 and 24. How many values each tensor has, where the folder is sound so far.
+pub(super) fn check(dir: &Path, in_checkpoint: bool, checked: &mut Checked) -> Option<BTreeMap<String, usize>> {
+    let before = checked.report.findings.len();
     let sizes = match read_sizes(dir, checked) {
         Ok(sizes) => Some(sizes),
         Err(reason) => {
@@ -53,20 +54,23 @@ pub(super) fn check(dir: &Path, checked: &mut Checked) {
         Err(error) => {
             let file = error.path().file_name().map(|name| name.to_string_lossy().into_owned());
             let part = Part { file: file.filter(|_| error.path() != dir), tensor: None };
-            return checked.refuse(rule_of_tensors(&error), part, error.to_string());
+            checked.refuse(rule_of_tensors(&error), part, error.to_string());
+            return None;
         }
     };
     for tensor in folder.tensors() {
         let file = file_of(tensor);
-        check_type(&file, tensor, false, checked);
+        check_type(&file, tensor, in_checkpoint, checked);
         check_finite(&file, tensor, checked);
     }
-    let Some(sizes) = sizes else { return };
+    let sizes = sizes?;
     for tensor in folder.tensors() {
         sizes.check_tensor(tensor, checked);
     }
     let stored: BTreeSet<&str> = folder.names().collect();
     sizes.check_presence(&stored, checked);
+    let values = |tensor: &MappedTensor| (tensor.name.clone(), tensor.shape.iter().product());
+    (checked.report.findings.len() == before).then(|| folder.tensors().map(values).collect())
 }
 
 fn file_of(tensor: &MappedTensor) -> String {

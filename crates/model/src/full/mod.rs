@@ -109,6 +109,12 @@ impl FullModel {
         Self { spec: spec.clone(), dtype, outline, masters, path: path.to_path_buf() }
     }
 
+    /// The same weights, of a model whose configuration and text side are in the folder `path`.
+    #[must_use]
+    pub fn at(self, path: &Path) -> Self {
+        Self { path: path.to_path_buf(), ..self }
+    }
+
     /// What the model is made of.
     pub fn spec(&self) -> &DecoderSpec {
         &self.spec

@@ -11,14 +11,20 @@
 //! 3. backward of the last layer: what the layers below keep, everything of this one, and its gradients;
 //! 4. backward of the highest layer that is run again: inputs of the layers below, everything of this one, its gradients.
 
+use attune_compute::DType;
 use attune_compute::cpu::LOGITS_BYTES;
-use attune_model::{Adapter, DecoderSpec};
+use attune_model::DecoderSpec;
+
+use super::TrainedShape;
 
 /// Bytes of what stays `f32` whatever the activations are: the residual stream, its gradient, lse, low-rank rows.
 const F32: u64 = 4;
 
 /// Masters, gradients and two moments, each `f32`.
-const ADAPTER_BYTES_PER_PARAMETER: u64 = 4 * F32;
+const STATE_BYTES_PER_PARAMETER: u64 = 4 * F32;
+
+/// The working copy of weights that are trained in `bf16`; in `f32` it shares the masters.
+const ROUNDED_BYTES_PER_PARAMETER: u64 = 2;
 
 /// Packed panels and attention tiles of one thread.
 const SCRATCH_BYTES_PER_THREAD: u64 = 2 << 20;
@@ -58,9 +64,11 @@ pub struct Sizes {
     weights_bytes: u64,
     /// What the process holds before: program, tokenizer, data.
     program_bytes: u64,
-    adapter_parameters: u64,
-    /// Per trained value: the best adapter, which is read again at the end where it is not the last.
-    best_adapter_bytes: u64,
+    trained_parameters: u64,
+    /// Per trained value: masters, gradients, moments and, where there is one, a rounded copy.
+    state_bytes: u64,
+    /// Per trained value: those of the best evaluation, which are read again at the end where they are not the last.
+    best_bytes: u64,
     /// Ranks of the adapted linears of each layer, added up.
     ranks: Vec<u64>,
     /// Outputs of the linears of each layer that have DoRA, added up.
@@ -99,7 +107,7 @@ pub struct Surroundings {
 pub struct Peak {
     /// Frozen weights, all of them resident.
     pub weights_bytes: u64,
-    /// The adapter's matrices, gradients and moments.
+    /// What is trained, its gradients and moments.
     pub adapter_bytes: u64,
     /// What the forward pass of the widest micro-batch keeps for the backward pass.
     pub activations_bytes: u64,
@@ -127,11 +135,11 @@ impl Peak {
 }
 
 impl Sizes {
-    /// The sizes of training `adapter` on a model.
-    pub fn new(spec: &DecoderSpec, adapter: &Adapter, surroundings: &Surroundings) -> Self {
+    /// The sizes of a training.
+    pub fn new(spec: &DecoderSpec, trained: TrainedShape, surroundings: &Surroundings) -> Self {
         let mut ranks = vec![0; spec.layers];
         let mut dora_outputs = vec![0; spec.layers];
-        for module in &adapter.modules {
+        for module in trained.adapter().into_iter().flat_map(|adapter| &adapter.modules) {
             ranks[module.layer] += module.rank as u64;
             dora_outputs[module.layer] += module.magnitude.as_ref().map_or(0, Vec::len) as u64;
         }
@@ -140,12 +148,17 @@ impl Sizes {
             activation_bytes: surroundings.activation_bytes as u64,
             weights_bytes: surroundings.weights_bytes,
             program_bytes: surroundings.program_bytes,
-            adapter_parameters: adapter.parameters() as u64,
-            best_adapter_bytes: if surroundings.keeps_best { F32 } else { 0 },
+            trained_parameters: trained.parameters(spec) as u64,
+            state_bytes: STATE_BYTES_PER_PARAMETER
+                + match trained {
+                    TrainedShape::Full(DType::Bf16) => ROUNDED_BYTES_PER_PARAMETER,
+                    TrainedShape::Full(_) | TrainedShape::Adapter(_) => 0,
+                },
+            best_bytes: if surroundings.keeps_best { F32 } else { 0 },
             ranks,
             dora_outputs,
-            lowest_layer: adapter.lowest_layer(),
-            dropout: adapter.spec.dropout > 0.0,
+            lowest_layer: trained.lowest_layer(),
+            dropout: trained.adapter().is_some_and(|adapter| adapter.spec.dropout > 0.0),
             threads: surroundings.threads,
             positions: surroundings.positions,
             cache_positions: surroundings.cache_positions,
@@ -166,7 +179,7 @@ impl Sizes {
             self.threads as u64 * (SCRATCH_BYTES_PER_THREAD + DECODED_BYTES_PER_THREAD) + self.tables_bytes();
         Peak {
             weights_bytes: self.weights_bytes,
-            adapter_bytes: self.adapter_parameters * (ADAPTER_BYTES_PER_PARAMETER + self.best_adapter_bytes),
+            adapter_bytes: self.trained_parameters * (self.state_bytes + self.best_bytes),
             activations_bytes,
             transient_bytes: widest.saturating_sub(activations_bytes) + scratch_bytes,
             pool_bytes: widest / SLACK_DIVISOR,

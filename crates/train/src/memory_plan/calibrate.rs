@@ -11,13 +11,13 @@ use attune_compute::cpu::LOGITS_BYTES;
 use attune_compute::{AdamWArgs, AttentionArgs, Backend, DType, Tensor};
 use attune_config::Config;
 use attune_model::{
-    Adapter, AdapterSpec, BaseModel, Decoder, DecoderSpec, ForwardOptions, Gradients, LayerChoice, Linear, ModelError,
-    PackedBatch, SavePolicy,
+    Adapter, AdapterSpec, BaseModel, Decoder, DecoderSpec, ForwardOptions, FullModel, LayerChoice, Linear, ModelError,
+    PackedBatch, SavePolicy, Trained, TrainedGradients,
 };
 use serde::Serialize;
 
 use super::shapes::{MicroShape, pairs_of_segment};
-use super::{Layouted, MemoryPlan};
+use super::{Layouted, MemoryPlan, TrainedShape};
 
 /// What the measurement may take; two to two and a half are usual.
 const SECONDS: f64 = 3.0;
@@ -77,22 +77,25 @@ impl Time {
 }
 
 /// Operations of the products of some layers for one row, side paths included.
-fn forward_flops(spec: &DecoderSpec, adapter: &Adapter, layers: std::ops::Range<usize>) -> f64 {
+fn forward_flops(spec: &DecoderSpec, trained: TrainedShape, layers: std::ops::Range<usize>) -> f64 {
     let of_linear = |layer: usize, linear: Linear| {
         let (outputs, inputs) = spec.linear_shape(linear);
-        let rank = rank_of(adapter, layer, linear);
+        let rank = rank_of(trained, layer, linear);
         2 * outputs * inputs + 2 * rank * (outputs + inputs)
     };
     layers.flat_map(|layer| Linear::ALL.map(|linear| of_linear(layer, linear))).sum::<usize>() as f64
 }
 
 /// Operations of the backward pass of all trained layers for one row: gradients of the inputs where something below
-/// needs them, and of the side paths.
-fn backward_flops(spec: &DecoderSpec, adapter: &Adapter) -> f64 {
-    let lowest = adapter.lowest_layer();
+/// needs them, and of the side paths or the weights.
+fn backward_flops(spec: &DecoderSpec, trained: TrainedShape) -> f64 {
+    let lowest = trained.lowest_layer();
     let of_linear = |layer: usize, linear: Linear| {
         let (outputs, inputs) = spec.linear_shape(linear);
-        let rank = rank_of(adapter, layer, linear);
+        if trained.adapter().is_none() {
+            return 4 * outputs * inputs;
+        }
+        let rank = rank_of(trained, layer, linear);
         let wanted = layer > lowest || !matches!(linear, Linear::Q | Linear::K | Linear::V);
         let input_gradient = if wanted { 2 * outputs * inputs + 2 * rank * inputs } else { 0 };
         input_gradient + 2 * rank * (2 * outputs + inputs)
@@ -100,8 +103,9 @@ fn backward_flops(spec: &DecoderSpec, adapter: &Adapter) -> f64 {
     (lowest..spec.layers).flat_map(|layer| Linear::ALL.map(|linear| of_linear(layer, linear))).sum::<usize>() as f64
 }
 
-fn rank_of(adapter: &Adapter, layer: usize, linear: Linear) -> usize {
-    adapter.position(layer, linear).map_or(0, |position| adapter.modules[position].rank)
+fn rank_of(trained: TrainedShape, layer: usize, linear: Linear) -> usize {
+    let module = |adapter: &Adapter| adapter.position(layer, linear).map(|position| adapter.modules[position].rank);
+    trained.adapter().and_then(module).unwrap_or(0)
 }
 
 /// The mean of up to three runs that take a tenth of a second together, after one in vain. The mean and not the best:
@@ -125,20 +129,26 @@ impl Speed {
         backend: &dyn Backend,
         spec: &DecoderSpec,
         dtype: DType,
-        adapter: &AdapterSpec,
+        trained: TrainedShape,
         plan: &MemoryPlan,
     ) -> Result<Self, ModelError> {
         let begin = Instant::now();
         let own = measured_spec(spec);
         let base = BaseModel::made_up(&own, dtype);
-        let adapter = AdapterSpec {
-            layers: LayerChoice::All,
-            rank_pattern: Default::default(),
-            alpha_pattern: Default::default(),
-            ..adapter.clone()
+        let trained = match trained.adapter() {
+            None => Trained::from(FullModel::from_base(&base, dtype)),
+            Some(adapter) => {
+                let whole = AdapterSpec {
+                    layers: LayerChoice::All,
+                    rank_pattern: Default::default(),
+                    alpha_pattern: Default::default(),
+                    ..adapter.spec.clone()
+                };
+                let mut adapter = Adapter::init(&own, &whole, 1)?;
+                adapter.set_magnitudes(&base, backend);
+                Trained::from(adapter)
+            }
         };
-        let mut adapter = Adapter::init(&own, &adapter, 1)?;
-        adapter.set_magnitudes(&base, backend);
         let (rows, segment) = typical(plan);
         let (attention_forward, attention_backward) =
             measure_attention(backend, &own, segment, backend.activation_dtype(dtype));
@@ -150,7 +160,7 @@ impl Speed {
             head_both: 0.0,
             optimizer: measure_optimizer(backend),
         };
-        let bench = Bench { decoder: Decoder::new(backend, &base, segment.max(1))?, adapter, segment };
+        let bench = Bench { decoder: Decoder::new(backend, &base, segment.max(1))?, trained, segment };
         bench.head(&mut speed, (LOGITS_BYTES / (4 * spec.vocabulary)).max(1))?;
         // Once in vain: threads and memory wake up.
         bench.point(ROWS[1], &speed)?;
@@ -171,13 +181,15 @@ impl Speed {
     }
 
     /// What a run takes that is laid out so.
-    pub fn predict(&self, config: &Config, spec: &DecoderSpec, adapter: &Adapter, layouted: &Layouted) -> Time {
+    pub fn predict(&self, config: &Config, spec: &DecoderSpec, trained: TrainedShape, layouted: &Layouted) -> Time {
         let recomputed = layouted.choice.recomputed_layers;
-        let lowest = adapter.lowest_layer();
+        let lowest = trained.lowest_layer();
         let share = |layers: usize| layers as f64 / spec.layers as f64;
-        let forward = forward_flops(spec, adapter, 0..spec.layers);
-        let again = forward_flops(spec, adapter, lowest..lowest + recomputed);
-        let backward = backward_flops(spec, adapter);
+        let forward = forward_flops(spec, trained, 0..spec.layers);
+        let again = forward_flops(spec, trained, lowest..lowest + recomputed);
+        let backward = backward_flops(spec, trained);
+        // A head that is trained computes its logits twice, and has a gradient of its own.
+        let head_products = if trained.adapter().is_some() { 4.0 } else { 8.0 };
         let head = (spec.vocabulary * spec.hidden) as f64;
         let train = |micro: &MicroShape| {
             let (rows, pairs) = (micro.width.tokens as f64, micro.pairs as f64);
@@ -185,7 +197,7 @@ impl Speed {
             rows * ((forward + again) * at_forward + backward * at_backward)
                 + pairs * (1.0 + share(recomputed)) * self.attention_forward
                 + pairs * share(spec.layers - lowest) * self.attention_backward
-                + micro.width.targets as f64 * 4.0 * head * self.head_both
+                + micro.width.targets as f64 * head_products * head * self.head_both
         };
         let evaluate = |micro: &MicroShape| {
             micro.width.tokens as f64 * forward * self.at(micro.width.tokens).0
@@ -194,7 +206,7 @@ impl Speed {
         };
         let steps = layouted.train.steps as f64;
         let training_seconds = layouted.train.micro.iter().map(train).sum::<f64>() * layouted.train.times
-            + steps * adapter.parameters() as f64 * self.optimizer;
+            + steps * trained.parameters(spec) as f64 * self.optimizer;
         let answered = if layouted.validation.micro.is_empty() { 0 } else { config.evaluation.samples };
         let samples = (answered + config.evaluation.sample_prompts.len()) as f64;
         let token = forward * self.at(1).0 + 2.0 * head * self.head_forward;
@@ -332,7 +344,7 @@ fn measure_optimizer(backend: &dyn Backend) -> f64 {
 /// The made-up model at work.
 struct Bench<'a> {
     decoder: Decoder<'a>,
-    adapter: Adapter,
+    trained: Trained,
     segment: usize,
 }
 
@@ -352,10 +364,11 @@ impl Bench<'_> {
     fn point(&self, rows: usize, speed: &Speed) -> Result<(Point, f64), ModelError> {
         let spec = &self.decoder.base().spec;
         let batch = self.batch(rows, 1);
-        let dropout_key = (self.adapter.spec.dropout > 0.0).then_some(1);
+        let adapter = self.trained.adapter();
+        let dropout_key = adapter.is_some_and(|adapter| adapter.spec.dropout > 0.0).then_some(1);
         let options = ForwardOptions { save: SavePolicy::Keep, dropout_key };
         let pairs: u64 = batch.segments.windows(2).map(|ends| pairs_of_segment(ends[1] - ends[0], spec)).sum();
-        let mut gradients = Gradients::zeros(&self.adapter);
+        let mut gradients = TrainedGradients::zeros(&self.trained);
         let (mut forward, mut backward, mut runs) = (0.0, 0.0, 0.0);
         let mut begin = Instant::now();
         // The first run does not count: its memory is fresh, which costs a tenth of a large one.
@@ -367,18 +380,27 @@ impl Bench<'_> {
                 (forward, backward, runs, begin) = (0.0, 0.0, 0.0, Instant::now());
             }
             let now = Instant::now();
-            let pass = self.decoder.forward(&batch, Some(&self.adapter), &options)?;
+            let pass = self.decoder.forward(&batch, adapter, &options)?;
             forward += now.elapsed().as_secs_f64();
             if rows > 1 {
                 let head = self.decoder.head_logprobs(&pass, 0.0, true);
                 let now = Instant::now();
-                self.decoder.backward(pass, head, &[-1.0], &self.adapter, &mut gradients);
+                match (&self.trained, &mut gradients) {
+                    (Trained::Adapter(adapter), TrainedGradients::Adapter(gradients)) => {
+                        self.decoder.backward(pass, head, &[-1.0], adapter, gradients);
+                    }
+                    (_, TrainedGradients::Full(gradients)) => {
+                        self.decoder.backward_full(pass, 0.0, &[-1.0], gradients);
+                    }
+                    (Trained::Full(_), TrainedGradients::Adapter(_)) => unreachable!("made for what is trained"),
+                }
                 backward += now.elapsed().as_secs_f64();
             }
             runs += 1.0;
         }
-        let flops = rows as f64 * forward_flops(spec, &self.adapter, 0..spec.layers);
-        let back = rows as f64 * backward_flops(spec, &self.adapter);
+        let shape = TrainedShape::from(&self.trained);
+        let flops = rows as f64 * forward_flops(spec, shape, 0..spec.layers);
+        let back = rows as f64 * backward_flops(spec, shape);
         // Attention is told apart, because its share depends on the lengths. Timing noise must not make it all.
         let without = |seconds: f64, attention: f64| (seconds - pairs as f64 * attention).max(0.2 * seconds);
         let point = Point {

@@ -78,7 +78,8 @@ pub fn measure(inputs: &Inputs, config: &Config, speed: &Speed) -> Result<Measur
             && std::mem::replace(&mut is_warm, true)
         {
             let layouted = Layouted { train, ..inputs.plan.chosen.clone() };
-            measured.predicted_seconds += speed.predict(config, spec, &trainable.adapter, &layouted).training_seconds;
+            measured.predicted_seconds +=
+                speed.predict(config, spec, (&trainable.trained).into(), &layouted).training_seconds;
             measured.seconds += seconds;
             measured.steps += 1;
             tokens += outcome.tokens;

@@ -19,8 +19,9 @@ pub mod packing;
 mod remedies;
 pub mod shapes;
 
+use attune_compute::DType;
 use attune_config::{Activations, Config, MicroBatchTokens};
-use attune_model::{Adapter, DecoderSpec, SavePolicy};
+use attune_model::{Adapter, DecoderSpec, SavePolicy, Trained};
 use serde::Serialize;
 
 use crate::evaluate::EXAMPLES_AT_ONCE;
@@ -41,6 +42,44 @@ const MICRO_BATCH_TOKENS: [usize; 14] =
 /// A micro-batch costs as much as its tokens and this many more: weights are packed, and read, once per micro-batch.
 const TOKENS_OF_A_MICRO_BATCH: usize = 64;
 
+/// What is trained, as far as a plan must know it.
+#[derive(Debug, Clone, Copy)]
+pub enum TrainedShape<'a> {
+    /// An adapter; its values do not matter.
+    Adapter(&'a Adapter),
+    /// All weights, in this type.
+    Full(DType),
+}
+
+impl<'a> From<&'a Trained> for TrainedShape<'a> {
+    fn from(trained: &'a Trained) -> Self {
+        match trained {
+            Trained::Adapter(adapter) => Self::Adapter(adapter),
+            Trained::Full(model) => Self::Full(model.dtype()),
+        }
+    }
+}
+
+impl TrainedShape<'_> {
+    /// The adapter, if it is one.
+    pub fn adapter(&self) -> Option<&Adapter> {
+        match self {
+            Self::Adapter(adapter) => Some(adapter),
+            Self::Full(_) => None,
+        }
+    }
+
+    /// The lowest layer that a gradient passes.
+    pub fn lowest_layer(&self) -> usize {
+        self.adapter().map_or(0, Adapter::lowest_layer)
+    }
+
+    /// Number of trained values.
+    pub fn parameters(&self, spec: &DecoderSpec) -> usize {
+        self.adapter().map_or(spec.parameters(), Adapter::parameters)
+    }
+}
+
 /// Everything that a plan depends on.
 #[derive(Debug, Clone)]
 pub struct Question<'a> {
@@ -48,8 +87,8 @@ pub struct Question<'a> {
     pub config: &'a Config,
     /// The model.
     pub spec: &'a DecoderSpec,
-    /// The adapter before the first step; its values do not matter.
-    pub adapter: &'a Adapter,
+    /// What is trained; its values do not matter.
+    pub trained: TrainedShape<'a>,
     /// The rest of what the formulas need.
     pub surroundings: Surroundings,
     /// Training examples.
@@ -116,7 +155,7 @@ pub struct MemoryPlan {
 impl MemoryPlan {
     /// Lays the work out.
     pub fn new(question: &Question) -> Self {
-        let sizes = Sizes::new(question.spec, question.adapter, &question.surroundings);
+        let sizes = Sizes::new(question.spec, question.trained, &question.surroundings);
         let trained_layers = sizes.trained_layers();
         let recomputes = recompute_choices(question.config.hardware.activations, trained_layers);
         let tokens = token_choices(question);
@@ -200,7 +239,7 @@ impl MemoryPlan {
 
 /// The weights that are kept packed beside a layout that takes so many bytes.
 fn packed(question: &Question, train: &Shapes, recomputed: usize, taken_bytes: u64) -> Vec<Candidate> {
-    let reads = Reads::new(question.adapter, question.spec.vocabulary, train, recomputed);
+    let reads = Reads::new(question.trained.adapter(), question.spec.vocabulary, train, recomputed);
     packing::choose(question.config.hardware.pack_weights, question.packable, &reads, question.budget, taken_bytes)
 }
 

@@ -87,7 +87,8 @@ pub fn keep(backend: &mut dyn Backend, base: &BaseModel, kept: &[Candidate]) {
 /// How often a run reads the weights.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reads<'a> {
-    adapter: &'a Adapter,
+    /// `None`: all weights are trained, and none can be kept packed.
+    adapter: Option<&'a Adapter>,
     /// Reads of a weight in one direction, layers and head.
     of_layers: f64,
     of_head: f64,
@@ -95,7 +96,12 @@ pub(super) struct Reads<'a> {
 }
 
 impl<'a> Reads<'a> {
-    pub(super) fn new(adapter: &'a Adapter, vocabulary: usize, train: &Shapes, recomputed_layers: usize) -> Self {
+    pub(super) fn new(
+        adapter: Option<&'a Adapter>,
+        vocabulary: usize,
+        train: &Shapes,
+        recomputed_layers: usize,
+    ) -> Self {
         let all = |reads: fn(usize, usize, usize) -> usize| {
             let of = |width: super::Width| reads(width.tokens, width.targets, vocabulary) as f64;
             train.micro.iter().map(|micro| of(micro.width)).sum::<f64>() * train.times
@@ -109,7 +115,8 @@ impl<'a> Reads<'a> {
     }
 
     fn of(&self, candidate: &Candidate) -> f64 {
-        let lowest = self.adapter.lowest_layer();
+        let Some(adapter) = self.adapter else { return 0.0 };
+        let lowest = adapter.lowest_layer();
         match (candidate.place, candidate.product) {
             (Place::Head, _) => self.of_head,
             (Place::Layer(layer, _), WeightProduct::Forward) => {
@@ -120,7 +127,7 @@ impl<'a> Reads<'a> {
                 let is_read = match linear {
                     _ if layer != lowest => layer > lowest,
                     Linear::Down => true,
-                    Linear::O | Linear::Gate | Linear::Up => self.adapter.touches_attention(layer),
+                    Linear::O | Linear::Gate | Linear::Up => adapter.touches_attention(layer),
                     Linear::Q | Linear::K | Linear::V => false,
                 };
                 if is_read { self.of_layers } else { 0.0 }

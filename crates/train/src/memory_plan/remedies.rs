@@ -2,12 +2,13 @@
 
 use std::fmt;
 
-use attune_config::{Activations, MicroBatchTokens};
+use attune_compute::DType;
+use attune_config::{Activations, AdapterConfig, Config, MicroBatchTokens, ModelInit};
 use attune_model::{Adapter, AdapterSpec, LayerChoice, Linear, Targets};
 
 use super::budget::Budget;
 use super::bytes::{Peak, Sizes, Width};
-use super::{MemoryPlan, Question, longest};
+use super::{MemoryPlan, Question, TrainedShape, longest};
 
 /// Shorter examples than this are no remedy.
 const LEAST_TOKENS: usize = 64;
@@ -44,7 +45,7 @@ impl fmt::Display for Refusal {
         };
         write!(
             f,
-            "training does not fit into the memory: it takes at least {} (frozen weights {}, adapter and its state {}, \
+            "training does not fit into the memory: it takes at least {} (weights of the base {}, what is trained and its state {}, \
              activations {}, work space {}, program and data {}), and {budget}",
             size(self.least.total_bytes()),
             size(weights_bytes),
@@ -69,7 +70,7 @@ pub(super) fn refusal(question: &Question, least: Peak) -> Refusal {
     let mut remedies = Vec::new();
     let hardware = &question.config.hardware;
     let is_auto = hardware.micro_batch_tokens == MicroBatchTokens::Auto && hardware.activations == Activations::Auto;
-    if !is_auto && floor(question, question.adapter, None) <= limit {
+    if !is_auto && floor(question, question.trained, None) <= limit {
         let mut config = question.config.clone();
         config.hardware.micro_batch_tokens = MicroBatchTokens::Auto;
         config.hardware.activations = Activations::Auto;
@@ -93,12 +94,12 @@ pub(super) fn refusal(question: &Question, least: Peak) -> Refusal {
 }
 
 /// What the narrowest layout takes with another adapter, or with examples cut to `most` tokens.
-fn floor(question: &Question, adapter: &Adapter, most: Option<usize>) -> u64 {
+fn floor(question: &Question, trained: TrainedShape, most: Option<usize>) -> u64 {
     let cut = |width: Width| match most {
         Some(most) => Width { tokens: width.tokens.min(most), targets: width.targets.min(most) },
         None => width,
     };
-    let sizes = Sizes::new(question.spec, adapter, &question.surroundings);
+    let sizes = Sizes::new(question.spec, trained, &question.surroundings);
     let (trained, validated) = (cut(longest(question.train)), cut(longest(question.validation)));
     let prompt = cut(Width { tokens: question.longest_prompt, targets: question.longest_prompt.min(1) });
     // An evaluation packs examples up to the length of the longest that is trained on.
@@ -111,18 +112,47 @@ fn floor(question: &Question, adapter: &Adapter, most: Option<usize>) -> u64 {
 
 /// Shorter examples, a lower rank, fewer layers, fewer targets: those that would do alone.
 fn smaller_work(question: &Question, limit: u64) -> impl Iterator<Item = String> {
-    let fits = |adapter: &Adapter, most: Option<usize>| floor(question, adapter, most) <= limit;
+    let fits = |trained: TrainedShape, most: Option<usize>| floor(question, trained, most) <= limit;
     let shorter = (LEAST_TOKENS..longest(question.train).tokens)
         .rev()
         .filter(|tokens| tokens.is_multiple_of(LEAST_TOKENS))
-        .find(|&tokens| fits(question.adapter, Some(tokens)))
+        .find(|&tokens| fits(question.trained, Some(tokens)))
         .map(|tokens| format!("data.max_seq_length: {tokens} with data.overlong: truncate-right or drop"));
+    let others: Vec<String> = match question.trained {
+        TrainedShape::Adapter(adapter) => smaller_adapter(question, adapter, &fits).into_iter().flatten().collect(),
+        TrainedShape::Full(dtype) => smaller_state(question, dtype, &fits).into_iter().flatten().collect(),
+    };
+    shorter.into_iter().chain(others)
+}
 
+/// A narrower type, or an adapter in place of all weights.
+fn smaller_state(
+    question: &Question,
+    dtype: DType,
+    fits: &dyn Fn(TrainedShape, Option<usize>) -> bool,
+) -> [Option<String>; 2] {
+    let narrow = dtype == DType::F32 && fits(TrainedShape::Full(DType::Bf16), None);
+    let default = AdapterConfig::default();
+    let spec = crate::inputs::adapter_spec(&Config { adapter: default, ..question.config.clone() });
+    let has_base = question.config.model.init == ModelInit::Pretrained;
+    let adapter = Adapter::shaped(question.spec, &spec).ok().filter(|_| has_base);
+    let lora = adapter.is_some_and(|adapter| fits(TrainedShape::Adapter(&adapter), None));
+    [narrow.then(|| "model.dtype: bf16".to_string()), lora.then(|| "adapter.method: lora".to_string())]
+}
+
+/// A lower rank, fewer layers, fewer targets.
+fn smaller_adapter(
+    question: &Question,
+    adapter: &Adapter,
+    fits: &dyn Fn(TrainedShape, Option<usize>) -> bool,
+) -> [Option<String>; 3] {
     // An adapter that is given brings its shape.
     let may_change = question.config.adapter.init_from.is_none();
-    let spec = || question.adapter.spec.clone();
+    let spec = || adapter.spec.clone();
     let with = |spec: AdapterSpec| {
-        Adapter::shaped(question.spec, &spec).ok().filter(|adapter| may_change && fits(adapter, None))
+        Adapter::shaped(question.spec, &spec)
+            .ok()
+            .filter(|adapter| may_change && fits(TrainedShape::Adapter(adapter), None))
     };
     let lower_rank = std::iter::successors(Some(spec().rank / 2), |rank| Some(rank / 2))
         .take_while(|&rank| rank > 0)
@@ -136,7 +166,7 @@ fn smaller_work(question: &Question, limit: u64) -> impl Iterator<Item = String>
         .then(|| with(AdapterSpec { targets: Targets::Some(vec![Linear::Q, Linear::V]), ..plain(spec()) }))
         .flatten()
         .map(|_| "adapter.target_modules: [q_proj, v_proj]".to_string());
-    [shorter, lower_rank, last_layers, fewer_targets].into_iter().flatten()
+    [lower_rank, last_layers, fewer_targets]
 }
 
 /// Without patterns, which may name modules that are no longer there.

@@ -72,7 +72,7 @@ impl Case {
         MemoryPlan::new(&Question {
             config: &self.config,
             spec: &self.spec,
-            adapter: &self.adapter,
+            trained: TrainedShape::Adapter(&self.adapter),
             surroundings: Surroundings {
                 activation_bytes: 4,
                 weights_bytes: 2_471_645_608,
