@@ -4,7 +4,7 @@ use crate::error::TextError;
 use crate::tokens::Tokens;
 
 /// ChatML, for tokenizers that know its two tokens.
-const CHATML: &str = include_str!("templates/chatml.jinja");
+pub(crate) const CHATML: &str = include_str!("templates/chatml.jinja");
 /// `User:` and `Assistant:` lines, each answer ended by EOS; for any tokenizer that has one. The answer begins on a
 /// line of its own: most tokenizers end a token at a line break, while a blank may join with the word on either side,
 /// and then the prompt of an answer would not be tokenised as it was in training.
