@@ -240,6 +240,12 @@ pub enum TextError {
     /// A chat holds characters of both supplementary private-use planes.
     #[error("the chat holds private-use characters of both U+F0000 and U+100000 planes")]
     PrivateUse,
+    /// A new tokenizer could not be trained.
+    #[error("no tokenizer was trained: {reason}")]
+    TrainTokenizer {
+        /// What is wrong.
+        reason: String,
+    },
     /// The tokenizer failed on a text.
     #[error("the tokenizer failed: {reason}")]
     Encode {
@@ -309,6 +315,7 @@ impl TextError {
             Self::NoEos => "set eos_token in tokenizer_config.json",
             Self::TooManyMessages { .. } => "split the chat",
             Self::PrivateUse => "take the private-use characters of one of the two planes out of the row",
+            Self::TrainTokenizer { .. } => "give more text, or change the options that are named",
             Self::Encode { .. } => "the text or the tokenizer is damaged; try the row alone with `ft data inspect`",
         }
     }

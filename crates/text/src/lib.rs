@@ -20,6 +20,7 @@ mod stream;
 mod template;
 mod tiktoken;
 mod tokens;
+mod trainer;
 mod vocabulary;
 
 pub use conversation::{Conversation, Message};
@@ -28,3 +29,4 @@ pub use error::TextError;
 pub use facts::{Facts, SpecialToken};
 pub use model::{LoadOptions, TextModel};
 pub use stream::DecodeStream;
+pub use trainer::{TokenizerOptions, TrainedTokenizer, train_tokenizer};

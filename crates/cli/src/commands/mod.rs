@@ -14,4 +14,5 @@ pub(crate) mod pull;
 pub(crate) mod quickstart;
 pub(crate) mod resume;
 pub(crate) mod schema;
+pub(crate) mod tokenizer;
 pub(crate) mod train;
