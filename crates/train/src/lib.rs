@@ -26,6 +26,7 @@
 //! the batch plan, the schedule and the dropout masks are pure functions of (seed, step), sums have a fixed order, and
 //! time is never an input.
 
+pub mod answers;
 pub mod bench;
 pub mod checkpoint;
 pub mod contamination;

@@ -4,6 +4,7 @@ pub(crate) mod adapter_files;
 pub(crate) mod bench;
 pub(crate) mod checkpoint;
 pub(crate) mod data;
+pub(crate) mod evaluate;
 pub(crate) mod export;
 pub(crate) mod fuse;
 pub(crate) mod generate;
