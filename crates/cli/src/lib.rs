@@ -51,8 +51,28 @@ enum Command {
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    let command = Cli::parse().command;
-    let done = match command {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read the output has what they wanted.
+        Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::say(&failure.lines());
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+/// Runs a command that is given as the words after `ft`.
+pub(crate) fn run_words(words: &[String]) -> Result<(), Failure> {
+    let parsed = Cli::try_parse_from(std::iter::once("ft").chain(words.iter().map(String::as_str)));
+    match parsed {
+        Ok(cli) => run(cli.command),
+        Err(error) => Err(Failure::new(failure::USAGE, error.to_string(), "this is a bug: please report it")),
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
         Command::Quickstart(args) => commands::quickstart::run(&args),
         Command::Init(args) => commands::init::run(&args),
         Command::Plan(args) => commands::plan::run(&args),
@@ -69,15 +89,6 @@ pub fn main() -> ExitCode {
         Command::Checkpoint(args) => commands::checkpoint::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Schema(args) => commands::schema::run(&args),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        // Whoever read the output has what they wanted.
-        Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
-        Err(failure) => {
-            output::say(&failure.lines());
-            ExitCode::from(failure.exit_code())
-        }
     }
 }
 
