@@ -22,7 +22,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 const USAGE: &str = "usage: cargo xtask test | peers | bench train ... | bench data ... | bench formats ... \
-                     | bench make-model SHAPE DIR | tiny-base corpus --out DIR [--rows N]";
+                     | bench make-model SHAPE DIR | tiny-base corpus|transcripts --out DIR";
 
 fn main() -> ExitCode {
     match run() {

@@ -1,16 +1,17 @@
 //! The tiny base model that the repository ships: what it learns from.
 
 mod corpus;
+mod transcripts;
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use attune_formats::files;
 
 use corpus::{Book, Kind, Part};
 
-const USAGE: &str = "usage: cargo xtask tiny-base corpus --out DIR [--rows N]";
+const USAGE: &str = "usage: cargo xtask tiny-base corpus --out DIR [--rows N] | tiny-base transcripts --out DIR";
 
 /// So many rows of each kind, and of what is held out.
 const ROWS: usize = 60_000;
@@ -24,6 +25,7 @@ const HELD_OUT_SEED: u64 = 70_401;
 pub(crate) fn run(args: &[&str]) -> Result<bool> {
     match args {
         ["corpus", rest @ ..] => write_corpus(rest),
+        ["transcripts", "--out", out] => write_transcripts(Path::new(out)),
         _ => bail!(USAGE),
     }
 }
@@ -56,5 +58,17 @@ fn write_corpus(args: &[&str]) -> Result<bool> {
         }
     }
     std::io::stdout().flush()?;
+    Ok(true)
+}
+
+/// The files of the example, where they are kept or somewhere else.
+fn write_transcripts(out: &Path) -> Result<bool> {
+    files::create_dir_all(out)?;
+    let book = Book::open()?;
+    for (name, text) in transcripts::files(&book)? {
+        files::write_atomic(&out.join(name), text.as_bytes())?;
+    }
+    files::write_atomic(&out.join("heldout.jsonl"), transcripts::held_out(&book)?.as_bytes())?;
+    println!("{}: {} files of captions, heldout.jsonl", out.display(), transcripts::FILES);
     Ok(true)
 }

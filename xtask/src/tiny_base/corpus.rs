@@ -6,7 +6,7 @@ mod cast;
 mod grammar;
 mod passages;
 mod pattern;
-mod random;
+pub(crate) mod random;
 mod style;
 mod talk;
 mod template;

@@ -13,6 +13,7 @@ pub(crate) struct Book {
     pub(crate) passages: Vec<Template>,
     pub(crate) talk: Vec<Template>,
     pub(crate) sentences: Vec<Template>,
+    pub(crate) lost_property: Vec<Template>,
 }
 
 impl Book {
@@ -35,6 +36,7 @@ impl Book {
             ])?,
             passages: all(&[("passages_1", include_str!("texts/passages_1.txt"))])?,
             talk: all(&[("talk", include_str!("texts/talk.txt"))])?,
+            lost_property: all(&[("lost_property", include_str!("texts/lost_property.txt"))])?,
             sentences: all(&[("sentences", include_str!("texts/sentences.txt"))])?,
         })
     }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::grammar::{capital, number_word, ordinal};
+use super::grammar::{capital, number_word, ordinal, right_articles};
 use super::random::Random;
 use super::words::{Noun, words};
 
@@ -71,6 +71,21 @@ impl Cast {
         found(form)
             .or_else(|| found(&form.to_lowercase()).map(|text| capital(&text)))
             .unwrap_or_else(|| panic!("slot {slot:?} has no form {form:?}: {:?}", value.forms))
+    }
+
+    /// A slot as a topic: `Ana`, `a red kite`, `the lake`; `None` for what is no topic.
+    pub(crate) fn topic(&self, slot: &Slot) -> Option<String> {
+        match slot.kind {
+            "person" | "place" => Some(self.text(slot.name, "")),
+            "thing" | "animal" | "food" => Some(right_articles(&self.text(slot.name, "some"))),
+            _ => None,
+        }
+    }
+
+    /// A slot as a word.
+    pub(crate) fn word(&self, slot: &Slot) -> String {
+        let form = if matches!(slot.kind, "thing" | "animal" | "food") { "n" } else { "" };
+        self.text(slot.name, form)
     }
 
     /// The plain texts of the first slots, which tell one text of a template from another.

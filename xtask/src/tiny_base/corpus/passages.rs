@@ -92,12 +92,14 @@ fn instruction(asked: &Asked, length: Length, random: &mut Random) -> Option<&'s
 
 /// The text and the first question, in one of many orders.
 fn opened(text: &str, ask: &str, random: &mut Random) -> String {
-    match random.below(10) {
+    // A text of lines stays apart from the question.
+    let kinds = if text.contains('\n') { 7 } else { 10 };
+    match random.below(kinds) {
         0 => format!("{ask}\n\n{text}"),
-        1 => format!("{} {text} {ask}", random.word(&BEFORE)),
+        7 => format!("{} {text} {ask}", random.word(&BEFORE)),
         2 => format!("{}\n\n{text}\n\n{ask}", random.word(&BEFORE)),
         3 => format!("{}\n{text}\nQuestion: {ask}", random.word(&BEFORE)),
-        4 => format!("{text}\n{ask}"),
+        1 | 4 => format!("{text}\n{ask}"),
         5 | 6 => format!("{text}\n\n{ask}"),
         _ => format!("{text} {ask}"),
     }

@@ -21,7 +21,7 @@ pub(crate) enum Style {
 }
 
 const OPENINGS: [&str; 16] = [
-    "Well,",
+    "Well!",
     "Sure!",
     "Of course!",
     "Let me see.",

@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use super::book::Book;
-use super::grammar::listed;
+use super::grammar::{self, listed};
 use super::random::Random;
 use super::style::Style;
-use super::template::Told;
+use super::template::{Asked, NOT_SAID, Told};
 use super::words::words;
 use anyhow::Result;
 
@@ -22,8 +22,10 @@ struct Turn {
 
 /// A chat of one to three turns.
 pub(crate) fn chat(book: &Book, random: &mut Random) -> Result<Value> {
-    let turns = [1, 1, 1, 2, 2, 3][random.below(6)];
-    let turns = (0..turns).map(|_| turn(book, random)).collect::<Result<Vec<Turn>>>()?;
+    let mut turns = Vec::new();
+    for _ in 0..[1, 1, 1, 2, 2, 3][random.below(6)] {
+        turns.extend(turns_of_one_kind(book, random)?);
+    }
     let shorts = turns.iter().all(|turn| turn.short.is_some());
     let style = Some(Style::draw(random)).filter(|_| turns.iter().all(|turn| turn.free)).unwrap_or(Style::Plain);
     let by_system = shorts && random.chance(15);
@@ -55,18 +57,20 @@ pub(crate) fn chat(book: &Book, random: &mut Random) -> Result<Value> {
     Ok(json!({ "messages": messages }))
 }
 
-fn turn(book: &Book, random: &mut Random) -> Result<Turn> {
-    match random.below(20) {
+/// A turn, or a few that belong together.
+fn turns_of_one_kind(book: &Book, random: &mut Random) -> Result<Vec<Turn>> {
+    let turn = match random.below(20) {
         0..9 => asked(book, random),
-        9..12 => story(book, random),
+        9..12 => return story(book, random),
         12 | 13 => sentence(book, random),
         14 => capitals(book, random),
         15 => repeat(book, random),
-        16 => list(random),
-        17 => fields(random),
-        18 => pick_out(random),
-        _ => count(random),
-    }
+        16 => Ok(list(random)),
+        17 => Ok(fields(random)),
+        18 => Ok(pick_out(random)),
+        _ => Ok(count(random)),
+    };
+    Ok(vec![turn?])
 }
 
 /// A question of the texts of talk.
@@ -78,12 +82,11 @@ fn asked(book: &Book, random: &mut Random) -> Result<Turn> {
     Ok(Turn { ask: asked.ask, answer: asked.full, short, free })
 }
 
-fn story(book: &Book, random: &mut Random) -> Result<Turn> {
+/// A story, and in some cases a question or two about it.
+fn story(book: &Book, random: &mut Random) -> Result<Vec<Turn>> {
     let told = random.pick(&book.stories).tell(&book.macros, None, random)?;
-    let about = random.pick(&told.about[..told.about.len().min(2)]);
-    let is_name = about.starts_with(char::is_uppercase);
-    let about = if is_name { about.clone() } else { format!("a {about}") };
-    let ask = random.word(&[
+    let about = told.about.get(random.below(2)).or(told.about.first());
+    let request = *random.pick(&[
         "Tell me a short story about",
         "Tell me a story about",
         "Write a story about",
@@ -92,36 +95,44 @@ fn story(book: &Book, random: &mut Random) -> Result<Turn> {
         "I would like to hear a story about",
         "Can you tell me a story about",
     ]);
-    let mark = if ask.starts_with("Can") { "?" } else { "." };
-    let ask = if random.chance(15) {
-        random.word(&["Tell me a story.", "Write a short story.", "Tell me a short story, please."]).to_owned()
-    } else {
-        format!("{}{mark}", super::grammar::right_articles(&format!("{ask} {about}")))
+    let mark = if request.starts_with("Can") { "?" } else { "." };
+    let ask = match about {
+        Some(about) if random.chance(85) => format!("{request} {about}{mark}"),
+        _ => random.word(&["Tell me a story.", "Write a short story.", "Tell me a short story, please."]).to_owned(),
     };
-    Ok(Turn { ask, answer: told.text, short: None, free: false })
+    let mut turns = vec![Turn { ask, answer: told.text, short: None, free: false }];
+    let answered: Vec<_> = told.questions.into_iter().filter(|asked| asked.full != NOT_SAID).collect();
+    for _ in 0..[0, 0, 1, 2][random.below(4)] {
+        let Asked { ask, full, short } = random.pick(&answered).clone();
+        turns.push(Turn { ask, answer: full, short: Some(short), free: true });
+    }
+    if turns.len() == 3 && turns[1] == turns[2] {
+        turns.pop();
+    }
+    Ok(turns)
 }
 
-/// A sentence, and what it is about.
-fn about(book: &Book, random: &mut Random) -> Result<(String, String)> {
-    let told = random.pick(&book.sentences).tell(&book.macros, None, random)?;
-    Ok((told.text, told.about.into_iter().next().unwrap_or_default()))
+/// A sentence.
+fn any_sentence(book: &Book, random: &mut Random) -> Result<String> {
+    Ok(random.pick(&book.sentences).tell(&book.macros, None, random)?.text)
 }
 
 fn sentence(book: &Book, random: &mut Random) -> Result<Turn> {
-    let (text, about) = about(book, random)?;
-    let ask = random.word(&[
-        "Write a sentence about",
-        "Write a sentence with the words",
-        "Make a sentence with",
-        "Say something about",
-        "Give me a sentence about",
-    ]);
-    let about = if ask.contains("the words") { format!("\"{about}\"") } else { about };
-    Ok(Turn { ask: format!("{ask} {about}."), answer: text, short: None, free: true })
+    let template = random.pick(&book.sentences);
+    let told = template.tell(&book.macros, None, random)?;
+    let about =
+        ["Write a sentence about", "Say something about", "Give me a sentence about", "Tell me something about"];
+    let with = ["Write a sentence with the word", "Make a sentence with the word", "Use this word in a sentence:"];
+    // The first slot comes first among the topics if it is one.
+    let ask = match told.about.first().filter(|topic| topic.contains(&told.word)) {
+        Some(topic) if random.chance(60) => format!("{} {topic}.", random.word(&about)),
+        _ => format!("{} {}.", random.word(&with), told.word),
+    };
+    Ok(Turn { ask, answer: told.text, short: None, free: true })
 }
 
 fn capitals(book: &Book, random: &mut Random) -> Result<Turn> {
-    let (text, _) = about(book, random)?;
+    let text = any_sentence(book, random)?;
     let (ask, answer) = if random.chance(70) {
         let ask = ["Write this in capital letters:", "Say it in capital letters:", "Put this into capital letters:"];
         (random.word(&ask), text.to_uppercase())
@@ -132,7 +143,7 @@ fn capitals(book: &Book, random: &mut Random) -> Result<Turn> {
 }
 
 fn repeat(book: &Book, random: &mut Random) -> Result<Turn> {
-    let (text, _) = about(book, random)?;
+    let text = any_sentence(book, random)?;
     let (ask, answer) = match random.below(6) {
         0 => ("Say this twice:", format!("{text} {text}")),
         1 => ("Put this in quotes:", format!("\"{text}\"")),
@@ -157,7 +168,7 @@ fn nouns(random: &mut Random, count: usize) -> Vec<String> {
     found
 }
 
-fn list(random: &mut Random) -> Result<Turn> {
+fn list(random: &mut Random) -> Turn {
     let count = random.between(2, 5);
     let items = nouns(random, count);
     let given = listed(&items);
@@ -171,11 +182,11 @@ fn list(random: &mut Random) -> Result<Turn> {
             items.iter().map(|item| format!("- {item}")).collect::<Vec<_>>().join("\n"),
         ),
     };
-    Ok(Turn { ask: format!("{ask} {given}"), answer, short: None, free: false })
+    Turn { ask: format!("{ask} {given}"), answer, short: None, free: false }
 }
 
 /// Facts of a sentence as fields: the form that forms and tickets have.
-fn fields(random: &mut Random) -> Result<Turn> {
+fn fields(random: &mut Random) -> Turn {
     let words = words();
     let colour = random.word(words.list("colour"));
     let thing = random.pick(&words.things).noun;
@@ -202,33 +213,33 @@ fn fields(random: &mut Random) -> Result<Turn> {
     let (mark, end) = if random.chance(50) { ("\n", "") } else { (" ", ".") };
     let answer: Vec<String> = wanted.iter().map(|&at| format!("{}: {}{end}", known[at].0, known[at].1)).collect();
     let ask = random.word(&["Write down", "List", "Give me", "Fill in"]);
-    let ask = format!("{} {ask} the {}.", super::grammar::polish(&text), listed(&names));
-    Ok(Turn { ask, answer: answer.join(mark), short: None, free: false })
+    let ask = format!("{} {ask} the {}.", grammar::polish(&text), listed(&names));
+    Turn { ask, answer: answer.join(mark), short: None, free: false }
 }
 
 /// Which of these is first, last, longest.
-fn pick_out(random: &mut Random) -> Result<Turn> {
+fn pick_out(random: &mut Random) -> Turn {
     let items = nouns(random, 3);
     let (place, item) = *random.pick(&[("first", &items[0]), ("second", &items[1]), ("last", &items[2])]);
     let ask = format!("{} Which word is the {place}?", listed_as_words(&items));
     let answer = format!("The {place} word is {item}.");
-    Ok(Turn { ask, answer, short: Some(super::grammar::capital(&format!("{item}."))), free: true })
+    Turn { ask, answer, short: Some(grammar::capital(&format!("{item}."))), free: true }
 }
 
 fn listed_as_words(items: &[String]) -> String {
-    super::grammar::capital(&format!("{}.", items.join(", ")))
+    grammar::capital(&format!("{}.", items.join(", ")))
 }
 
-fn count(random: &mut Random) -> Result<Turn> {
+fn count(random: &mut Random) -> Turn {
     let from = random.between(1, 12);
     let to = from + random.between(2, 8);
     let words = random.chance(30);
-    let say = |number: usize| if words { super::grammar::number_word(number) } else { number.to_string() };
+    let say = |number: usize| if words { grammar::number_word(number) } else { number.to_string() };
     let (ask, numbers): (String, Vec<String>) = if random.chance(25) {
         (format!("Count down from {} to {}.", say(to), say(from)), (from..=to).rev().map(say).collect())
     } else {
         (format!("Count from {} to {}.", say(from), say(to)), (from..=to).map(say).collect())
     };
-    let answer = super::grammar::capital(&format!("{}.", numbers.join(", ")));
-    Ok(Turn { ask, answer, short: None, free: false })
+    let answer = grammar::capital(&format!("{}.", numbers.join(", ")));
+    Turn { ask, answer, short: None, free: false }
 }

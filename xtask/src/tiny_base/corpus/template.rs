@@ -84,8 +84,11 @@ struct Question {
 pub(crate) struct Told {
     pub(crate) text: String,
     pub(crate) questions: Vec<Asked>,
-    /// What it is about, for requests such as `a story about ...`: the plain forms of the first slots.
+    /// What it is about, for requests such as `a story about ...`: people, things, animals, foods and places among its
+    /// first three slots.
     pub(crate) about: Vec<String>,
+    /// The word that it is about: the noun of its first slot.
+    pub(crate) word: String,
 }
 
 /// A question with its answer, in a sentence and in short.
@@ -136,8 +139,9 @@ impl Template {
                 _ => Asked { ask, full: NOT_SAID.into(), short: NOT_SAID.into() },
             });
         }
-        let about = self.slots.iter().take(3).map(|slot| cast.text(slot.name, "")).collect();
-        Ok(Told { text: polish(&text), questions, about })
+        let about = self.slots.iter().take(3).filter_map(|slot| cast.topic(slot)).collect();
+        let word = self.slots.first().map(|slot| cast.word(slot)).unwrap_or_default();
+        Ok(Told { text: polish(&text), questions, about, word })
     }
 
     fn cast(&self, part: Option<Part>, random: &mut Random) -> Result<Cast> {
