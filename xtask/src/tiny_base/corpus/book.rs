@@ -33,8 +33,12 @@ impl Book {
                 ("stories_1", include_str!("texts/stories_1.txt")),
                 ("stories_2", include_str!("texts/stories_2.txt")),
                 ("stories_3", include_str!("texts/stories_3.txt")),
+                ("stories_4", include_str!("texts/stories_4.txt")),
             ])?,
-            passages: all(&[("passages_1", include_str!("texts/passages_1.txt"))])?,
+            passages: all(&[
+                ("passages_1", include_str!("texts/passages_1.txt")),
+                ("passages_2", include_str!("texts/passages_2.txt")),
+            ])?,
             talk: all(&[("talk", include_str!("texts/talk.txt"))])?,
             lost_property: all(&[("lost_property", include_str!("texts/lost_property.txt"))])?,
             sentences: all(&[("sentences", include_str!("texts/sentences.txt"))])?,
