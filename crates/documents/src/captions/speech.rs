@@ -435,6 +435,22 @@ mod tests {
     }
 
     #[test]
+    fn a_name_may_hold_to_the_next_one() {
+        let talk = ["BOB: I think.", "Really.", "- Who?", "I see.", "ANN: Oh.", "Yes."];
+        let mut options = CaptionOptions::default();
+        options.names_hold = NamesHold::Turn;
+        let names = |cues: Vec<RawCue>| -> Vec<Option<String>> {
+            pieces(cues, &options).0.into_iter().map(|piece| piece.speaker.map(|name| name.to_string())).collect()
+        };
+        let mut cues: Vec<RawCue> = talk.iter().enumerate().map(|(index, text)| cue(index, text)).collect();
+        let [bob, ann] = ["BOB", "ANN"].map(|name| Some(name.to_owned()));
+        assert_eq!(names(cues.clone()), [bob.clone(), bob.clone(), None, None, ann.clone(), ann]);
+        // Where cues have voices, one without a voice is nobody's.
+        cues[4].lines[0] = RawLine { voice: Some(Arc::from("Ann")), text: "Oh.".into(), timed: false };
+        assert_eq!(names(cues), [bob, None, None, None, Some("Ann".to_owned()), None]);
+    }
+
+    #[test]
     fn dashes_are_turns() {
         assert_eq!(said(&["-Who?\n-Me."]), [unknown("Who?"), unknown("Me.")]);
         assert_eq!(
