@@ -1,6 +1,6 @@
 //! The layers of a configuration, weakest first: defaults, `extends` parents, the file, the environment, `--set`.
 //!
-//! Layers are merged key by key down to the keys of sections (and of `evaluation.early_stopping`); any other value,
+//! Layers are merged key by key down to the keys of sections (and of `evaluation.early_stopping` and `data.transcripts`); any other value,
 //! lists and pattern maps included, replaces the weaker one as a whole. A stronger layer that gives one of two rival
 //! keys (`warmup_steps` and `warmup_ratio`, say) puts the other one out of force.
 

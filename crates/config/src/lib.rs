@@ -46,7 +46,7 @@ pub use layers::{PRESETS, Preset, environment, environment_name};
 pub use schema::json_schema;
 pub use sections::{
     AdapterConfig, CheckpointConfig, Config, DataConfig, EarlyStopping, EvaluationConfig, HardwareConfig,
-    LoggingConfig, ModelConfig, ModelSize, TrainingConfig,
+    LoggingConfig, ModelConfig, ModelSize, TrainingConfig, TranscriptsConfig,
 };
 pub use values::{
     AdapterMethod, BackendChoice, BuiltinTemplate, ChatTemplate, CompletionStyle, DataFormat, Date, Display, Layers,

@@ -335,6 +335,17 @@ impl Rules<'_> {
                 );
             }
         }
+        if let Some(transcripts) = &config.data.transcripts
+            && transcripts.assistant.trim().is_empty()
+        {
+            let got = format!("{:?}", transcripts.assistant);
+            self.invalid(
+                "data.transcripts.assistant",
+                got,
+                "the name of a speaker",
+                "write it as the files have it, or set data.transcripts to null to read them as plain text",
+            );
+        }
         let patterns = [
             ("adapter.rank_pattern", config.adapter.rank_pattern.keys().any(String::is_empty)),
             ("adapter.alpha_pattern", config.adapter.alpha_pattern.keys().any(String::is_empty)),

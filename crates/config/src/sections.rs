@@ -222,6 +222,9 @@ pub struct DataConfig {
     /// Columns of the files that have other names, by the key that is meant: {prompt: question_text, completion: reply}.
     #[schemars(schema_with = "crate::values::columns_schema")]
     pub columns: BTreeMap<String, String>,
+    /// Who the assistant is in captions that name their speakers (.vtt, .srt, .sbv): {assistant: Clerk}. Each file becomes
+    /// rows of messages, one for what one person and the assistant say to each other. null reads it as one plain text.
+    pub transcripts: Option<TranscriptsConfig>,
     /// How prompt/completion rows of plain text are presented to the model.
     pub completion_style: CompletionStyle,
     /// The part of an example that the loss is taken over.
@@ -246,6 +249,7 @@ impl Default for DataConfig {
             validation_fraction: 0.0,
             format: DataFormat::Auto,
             columns: BTreeMap::new(),
+            transcripts: None,
             completion_style: CompletionStyle::Auto,
             train_on: TrainOn::Assistant,
             max_seq_length: 2048,
@@ -254,6 +258,20 @@ impl Default for DataConfig {
             shuffle: true,
         }
     }
+}
+
+/// Key `data.transcripts`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+pub struct TranscriptsConfig {
+    /// Name of the speaker who is the assistant, as the files have it. All others are users.
+    #[schemars(length(min = 1))]
+    pub assistant: String,
+    /// The most answers in one row; what the same person asks next begins another row. null sets no limit.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 1000000))]
+    pub exchanges: Option<usize>,
 }
 
 /// Section `training`.

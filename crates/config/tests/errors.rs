@@ -49,6 +49,20 @@ fn unknown_keys_everywhere() {
 }
 
 #[test]
+fn the_assistant_of_transcripts_must_be_named() {
+    let refused = |how: &str| {
+        let yaml = format!("model: {{path: b}}\ndata:\n  train: a.vtt\n  transcripts: {how}\n");
+        Config::from_yaml_str(&yaml).unwrap_err().to_string()
+    };
+    let error = refused("{asistant: Clerk}");
+    assert!(error.contains("the nearest known key is `data.transcripts.assistant`"), "{error}");
+    let error = refused("{exchanges: 3}");
+    assert!(error.contains("`data.transcripts.assistant` is not given"), "{error}");
+    let error = refused("{assistant: '  '}");
+    assert!(error.contains("line 4") && error.contains("the name of a speaker"), "{error}");
+}
+
+#[test]
 fn unknown_names_of_the_environment() {
     let folder = Folder::new(&[("ft.yaml", MINIMAL)]);
     for (name, nearest) in [
@@ -124,6 +138,19 @@ fn values_out_of_range() {
         ("adapter", "init_from", &["''", "1", "[a]", "~/adapter"]),
         ("data", "validation", &["''", "[1]", "['']", "null", "~", "{}", "~/v.jsonl"]),
         ("data", "columns", &["{promt: q}", "{prompt: ''}", "[prompt]", "{prompt: a, completion: a}"]),
+        (
+            "data",
+            "transcripts",
+            &[
+                "{}",
+                "Clerk",
+                "{assistant: ''}",
+                "{assistant: ' '}",
+                "{assistant: 7}",
+                "{assistant: A, exchanges: 0}",
+                "[a]",
+            ],
+        ),
         ("data", "weights", &["[0]", "[-1]", "2", "[x]", "[1, 2]"]),
         ("data", "validation_fraction", &["1", "-0.1", "10%"]),
         ("data", "format", &["json", "chat", "Messages", "prompt_completion"]),

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use attune_config::{
     Activations, ChatTemplate, Config, ConfigError, EarlyStopping, Layers, Origin, Overlong, PRESETS, TargetModule,
-    TargetModules,
+    TargetModules, TranscriptsConfig,
 };
 use common::{Folder, MINIMAL, load, minimal};
 
@@ -200,6 +200,19 @@ fn built_in_templates_are_no_paths() {
     assert_eq!(config.model.chat_template.unwrap().to_string(), "chatml");
     let config = folder.load(&[], &["model.chat_template=plain"]).unwrap();
     assert_eq!(config.model.chat_template.unwrap().to_string(), "plain");
+}
+
+#[test]
+fn the_assistant_of_transcripts_comes_from_any_layer() {
+    let yaml = "model: {path: b}\ndata: {train: a.vtt, transcripts: {assistant: Clerk, exchanges: 4}}\n";
+    let folder = Folder::new(&[("ft.yaml", yaml)]);
+    let sets = ["data.transcripts.assistant=2024 Ada: #1", "data.transcripts.exchanges=null"];
+    let how = |sets: &[&str]| folder.load(&[], sets).unwrap().data.transcripts;
+    let named = |assistant: &str, exchanges| Some(TranscriptsConfig { assistant: assistant.into(), exchanges });
+    assert_eq!(how(&[]), named("Clerk", Some(4)));
+    assert_eq!(how(&sets[..1]), named("2024 Ada: #1", Some(4)));
+    assert_eq!(how(&sets), named("2024 Ada: #1", None));
+    assert_eq!(how(&["data.transcripts=null"]), None);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use attune_config::{
     CompletionStyle, Config, ContaminationConfig, DataConfig, DataFormat, Date, Display, EarlyStopping,
     EvaluationConfig, HardwareConfig, HiddenAction, Layers, Layout, LoggingConfig, MemorySize, MicroBatchTokens,
     ModelConfig, ModelInit, Overlong, PackWeights, Quantize, RowAction, Schedule, ScrubAction, SplitConfig,
-    TargetModule, TargetModules, TemplateDate, TrainOn, TrainedType, TrainingConfig, Untrained,
+    TargetModule, TargetModules, TemplateDate, TrainOn, TrainedType, TrainingConfig, TranscriptsConfig, Untrained,
 };
 use proptest::option;
 use proptest::prelude::*;
@@ -145,6 +145,10 @@ fn data() -> impl Strategy<Value = DataConfig> {
                 let validation_fraction = if validation.is_empty() { fraction } else { 0.0 };
                 DataConfig {
                     columns: [("prompt".to_owned(), "a column".to_owned())].into(),
+                    transcripts: (max_seq_length % 3 > 0).then(|| TranscriptsConfig {
+                        assistant: format!("Clerk: #{max_seq_length}"),
+                        exchanges: (max_seq_length % 3 > 1).then_some(4),
+                    }),
                     weights: (1..=train.len()).map(|place| place as f64 / 4.0).collect(),
                     train: apart("t", train),
                     validation: apart("v", validation),

@@ -166,6 +166,8 @@ fn the_schema_refuses_what_is_refused() {
         json!({"model": {"template_date": "tomorrow"}}),
         json!({"logging": {"name": "a/b"}}),
         json!({"data": {"train": [""]}}),
+        json!({"data": {"transcripts": {"exchanges": 1}}}),
+        json!({"data": {"transcripts": {"assistant": "A", "x": 1}}}),
         json!({"extends": 5}),
     ] {
         assert!(!validator.is_valid(&wrong), "{wrong}");
@@ -177,6 +179,7 @@ fn the_schema_refuses_what_is_refused() {
         json!({"evaluation": {"early_stopping": {"patience": 1}}}),
         json!({"model": {"chat_template": "./chat.jinja"}}),
         json!({"data": {"train": "a.jsonl", "validation": ["b.jsonl"]}}),
+        json!({"data": {"train": "a.vtt", "transcripts": {"assistant": "Clerk"}}}),
     ] {
         let errors: Vec<_> = validator.iter_errors(&right).map(|error| error.to_string()).collect();
         assert!(errors.is_empty(), "{right}: {errors:?}");

@@ -8,7 +8,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use attune_data::{DataError, Entry, Form, FormVote, FormatChoice, ReadOptions, Record, Row, RowOrigin, RowProblem};
+use attune_data::{
+    DataError, Entry, Form, FormVote, FormatChoice, ReadOptions, Record, Row, RowOrigin, RowProblem, TranscriptFacts,
+    Transcripts,
+};
 use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -39,6 +42,12 @@ pub struct Input {
     pub rows: usize,
     /// Number of rows that could not.
     pub faults: usize,
+    /// What became of the turns, if it was read as a transcript.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transcript: Option<TranscriptFacts>,
+    /// Who was the assistant then.
+    #[serde(skip)]
+    pub transcripts: Option<Transcripts>,
     /// Merkle root of the data set that the file is a part of, when a `dataset.json` beside it says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent: Option<String>,
@@ -159,6 +168,8 @@ impl Corpus {
                 form,
                 rows: rows.len() - rows_before,
                 faults: faults.len() - faults_before,
+                transcript: records.transcript(),
+                transcripts: options.transcripts.clone().filter(|_| records.transcript().is_some()),
             });
         }
         let rows = rows.finish().map_err(on_disk)?;

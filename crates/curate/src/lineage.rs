@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use attune_data::Row;
+use attune_data::{Row, Transcripts};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -72,6 +72,9 @@ pub struct ManifestInput {
     pub form: String,
     /// Number of rows, those that could not be read included.
     pub rows: usize,
+    /// Who was the assistant, if it was read as a transcript.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub transcripts: Option<Transcripts>,
     /// Merkle root of the data set that it is a part of.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub parent: Option<String>,
@@ -100,6 +103,7 @@ impl From<&Input> for ManifestInput {
             blake3: input.blake3.clone(),
             form: input.form.name().to_owned(),
             rows: input.rows + input.faults,
+            transcripts: input.transcripts.clone(),
             parent: input.parent.clone(),
         }
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::problem::RowProblem;
+use crate::problem::{RowProblem, quoted};
 use crate::row::{Form, RowOrigin};
 
 /// An error of this crate. [`DataError::hint`] says what to do about it. Lines, rows and columns count from 1.
@@ -195,6 +195,34 @@ pub enum DataError {
         /// Number of rows of the file.
         rows: usize,
     },
+    /// A transcript that names nobody.
+    #[error("{path}: no speaker is named, so that nobody can be the assistant", path = path.display())]
+    NoSpeakers {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A transcript in which the assistant does not speak.
+    #[error("{path}: no speaker is called {}; {}", quoted(assistant), list_speakers(speakers), path = path.display())]
+    UnknownSpeaker {
+        /// The file.
+        path: PathBuf,
+        /// The name that was asked for.
+        assistant: String,
+        /// Who speaks and how many turns they have, the most first.
+        speakers: Vec<(String, usize)>,
+        /// The speaker that was probably meant.
+        nearest: Option<String>,
+    },
+    /// A transcript in which nobody speaks to the assistant.
+    #[error("{path}: {} never speaks after somebody else, in {turns} turn{}", quoted(assistant), plural(*turns), path = path.display())]
+    NothingAnswered {
+        /// The file.
+        path: PathBuf,
+        /// The assistant.
+        assistant: String,
+        /// Its turns.
+        turns: usize,
+    },
     /// A fraction that is none.
     #[error("the validation fraction must be at least 0 and below 1, not {fraction}")]
     Fraction {
@@ -337,6 +365,21 @@ impl DataError {
                 "to train on the preferred answers alone, write them as messages without `chosen`, `rejected` and `kto_tag`"
                     .into()
             }
+            Self::NoSpeakers { .. } => {
+                "speakers are named by <v NAME> in WebVTT, or by NAME: in front of what they say; leave the file out, or \
+                 leave data.transcripts (--assistant) out to read it as plain text"
+                    .into()
+            }
+            Self::UnknownSpeaker { nearest: Some(name), .. } => format!(
+                "did you mean {}? data.transcripts.assistant (--assistant) is a name as the file has it, capitals included",
+                quoted(name)
+            ),
+            Self::UnknownSpeaker { .. } => {
+                "set data.transcripts.assistant (--assistant) to one of them, or leave the file out".into()
+            }
+            Self::NothingAnswered { .. } => {
+                "leave the file out, or name another speaker in data.transcripts.assistant (--assistant)".into()
+            }
             Self::Fraction { .. } => "set data.validation_fraction to a number such as 0.1, or to 0 for none".into(),
             Self::TooFewDistinct { .. } => "add rows, or set data.validation_fraction to 0".into(),
         })
@@ -435,6 +478,23 @@ fn describe_misfits(path: &std::path::Path, form: Option<Form>, total: usize, ro
         text.push_str(&format!("\n  ... and {} more", total - first.len()));
     }
     text
+}
+
+/// Names and turns of speakers, the first of them.
+fn list_speakers(speakers: &[(String, usize)]) -> String {
+    const LISTED: usize = 8;
+    let listed: Vec<String> = (speakers.iter().take(LISTED))
+        .map(|(name, turns)| format!("{} ({turns} turn{})", quoted(name), plural(*turns)))
+        .collect();
+    let more = match speakers.len().saturating_sub(LISTED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("those who speak: {}{more}", listed.join(", "))
+}
+
+fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
 }
 
 fn join_counts(counts: &[FormCount]) -> String {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::error::DataError;
-use crate::record::{Entry, ReadOptions, Records};
+use crate::record::{Entry, ReadOptions, Records, Transcripts};
 
 /// What came of some bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,8 +25,12 @@ pub fn entries(name: &str, bytes: &[u8]) -> Result<Vec<Entry>, DataError> {
 }
 
 fn run(name: &str, bytes: &[u8]) -> Outcome {
+    run_with(name, bytes, &ReadOptions::default())
+}
+
+fn run_with(name: &str, bytes: &[u8], options: &ReadOptions) -> Outcome {
     let mut outcome = Outcome::default();
-    let mut records = match Records::of_bytes(Path::new(name), bytes.to_vec(), &ReadOptions::default()) {
+    let mut records = match Records::of_bytes(Path::new(name), bytes.to_vec(), options) {
         Ok(records) => records,
         Err(error) => {
             assert!(!error.to_string().is_empty() && error.hint().is_some(), "an error without words: {error:?}");
@@ -59,6 +63,14 @@ fn run(name: &str, bytes: &[u8]) -> Outcome {
     }
     if !outcome.given_up {
         assert_eq!(records.facts().hash.len(), 64);
+    }
+    if let Some(facts) = records.transcript() {
+        assert_eq!(
+            facts.turns,
+            2 * facts.answers + facts.unanswered + facts.unasked,
+            "each turn has a fate: {facts:?}"
+        );
+        assert!((1..=facts.answers).contains(&outcome.records) && outcome.faults == 0, "{facts:?}: {outcome:?}");
     }
     outcome
 }
@@ -101,6 +113,20 @@ pub fn fuzz_documents(bytes: &[u8]) -> Outcome {
     for name in ["fuzz.txt", "fuzz.md", "fuzz.html", "fuzz.vtt", "fuzz.srt", "fuzz.sbv"] {
         let outcome = run(name, bytes);
         assert!(outcome.records + outcome.faults <= 1, "a document is one row");
+        all.records += outcome.records;
+        all.faults += outcome.faults;
+        all.given_up |= outcome.given_up;
+    }
+    all
+}
+
+/// Captions as transcripts in which Ada is the assistant.
+pub fn fuzz_transcripts(bytes: &[u8]) -> Outcome {
+    let transcripts = Some(Transcripts { assistant: "Ada".into(), exchanges: None });
+    let options = ReadOptions { transcripts, ..ReadOptions::default() };
+    let mut all = Outcome::default();
+    for name in ["fuzz.vtt", "fuzz.srt", "fuzz.sbv"] {
+        let outcome = run_with(name, bytes, &options);
         all.records += outcome.records;
         all.faults += outcome.faults;
         all.given_up |= outcome.given_up;

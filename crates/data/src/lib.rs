@@ -31,6 +31,8 @@
 //! - `.parquet`: a table with types, see [`open`] for what they become. Read page by page.
 //! - `.txt`, `.md`, `.html`, `.vtt`, `.srt`, `.sbv`: one document, which is one row with `text`, `source` (the name of the
 //!   file), and where they are known `title`, `language` and `segments` (`start`, `end`, `speaker`, `text`).
+//! - `.vtt`, `.srt`, `.sbv` with [`ReadOptions::transcripts`]: rows with `messages`, `source` and `start` (seconds), each
+//!   what one person and the assistant say to each other. The line of a row is that of its first cue.
 //!
 //! Each may be packed: `.jsonl.gz`, `.csv.zst`. What is held as a whole may not unpack to more than 250 times its size.
 //!
@@ -64,7 +66,9 @@ mod vote;
 pub use error::{DataError, FormCount, JsonFault, Misfit, PreferenceKind};
 pub use problem::RowProblem;
 pub use read::{MAX_DOCUMENT_BYTES, MAX_ROW_BYTES, read, read_with};
-pub use record::{Entry, Extent, Facts, Fault, ReadOptions, Record, Records, open};
+pub use record::{
+    Entry, Extent, Facts, Fault, ReadOptions, Record, Records, TranscriptFacts, Transcripts, is_captions, open,
+};
 pub use row::{DataSet, FileReport, Form, FormatChoice, Pair, Row, RowContent, RowOrigin};
 pub use split::{Split, split_validation};
 pub use vote::{FormVote, classify};

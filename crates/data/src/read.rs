@@ -10,7 +10,7 @@ use crate::detect::Scan;
 use crate::error::DataError;
 use crate::record::kind::checked_kind;
 use crate::record::{Facts, ReadOptions, Records};
-use crate::row::{DataSet, FileReport, Form, FormatChoice, Row};
+use crate::row::{DataSet, FileReport, FormatChoice, Row};
 
 /// A row may have this many bytes. No text that a model could learn from comes near it, and a file that is one huge
 /// line must not fill the memory.
@@ -54,14 +54,14 @@ pub fn read_with(paths: &[PathBuf], choice: FormatChoice, options: &ReadOptions)
             return Err(DataError::Empty { path: path.clone(), what: "no bytes" });
         }
 
-        let (facts, form, rows) = read_file(path, choice, options)?;
-        set.files.push(FileReport { path: path.clone(), bytes: facts.bytes, hash: facts.hash, form, rows: rows.len() });
+        let (report, rows) = read_file(path, choice, options)?;
+        set.files.push(report);
         set.rows.extend(rows);
     }
     Ok(set)
 }
 
-fn read_file(path: &Path, choice: FormatChoice, options: &ReadOptions) -> Result<(Facts, Form, Vec<Row>), DataError> {
+fn read_file(path: &Path, choice: FormatChoice, options: &ReadOptions) -> Result<(FileReport, Vec<Row>), DataError> {
     let mut records = Records::open(path, options)?;
     let mut scan = Scan::new(Arc::from(path), choice);
     let mut any = false;
@@ -76,5 +76,6 @@ fn read_file(path: &Path, choice: FormatChoice, options: &ReadOptions) -> Result
         return Err(DataError::Empty { path: path.into(), what: records.why_empty() });
     }
     let (form, rows) = scan.finish()?;
-    Ok((records.facts(), form, rows))
+    let (Facts { bytes, hash }, transcript) = (records.facts(), records.transcript());
+    Ok((FileReport { path: path.into(), bytes, hash, form, rows: rows.len(), transcript }, rows))
 }

@@ -7,6 +7,7 @@ pub(crate) mod fault;
 pub(crate) mod kind;
 pub(crate) mod parquet;
 pub(crate) mod source;
+mod transcripts;
 
 use std::fs::File;
 use std::path::Path;
@@ -26,6 +27,8 @@ use kind::{FileKind, Packing};
 use source::{Origin, Progress, Source};
 
 pub use fault::Extent;
+pub use kind::is_captions;
+pub use transcripts::{TranscriptFacts, Transcripts};
 
 /// How files are read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -35,6 +38,9 @@ pub struct ReadOptions {
     /// Whether the first row of a CSV or TSV file holds the names of the columns; `None` to tell by that row: names are
     /// short, and none is a number. Columns without a name are `column_1`, `column_2`, ...
     pub header: Option<bool>,
+    /// Who the assistant is in captions; each file of captions is then a transcript with any number of rows of messages.
+    /// `None` leaves it one row with its text. Files that are no captions are not concerned.
+    pub transcripts: Option<Transcripts>,
 }
 
 /// A row that could be read, whatever it says.
@@ -93,7 +99,7 @@ pub struct Facts {
 ///
 /// # Errors
 /// If the file is not there, is no regular file, or is of no kind that is read; if a packed file or a Parquet file is
-/// damaged at its head.
+/// damaged at its head. While reading, if [`ReadOptions::transcripts`] names a speaker who answers nobody in a file.
 pub fn open(path: &Path, options: &ReadOptions) -> Result<Records, DataError> {
     Records::open(path, options)
 }
@@ -157,7 +163,7 @@ impl Records {
                 let (bytes, _) = source(origin)?.read_whole(MAX_DOCUMENT_BYTES, MAX_DOCUMENT_BYTES)?;
                 Box::new(parquet::ParquetRows::open(&path, Origin::Memory(bytes), None)?)
             }
-            kind => Box::new(documents::OneDocument::new(source(origin)?, kind)),
+            kind => Box::new(documents::OneDocument::new(source(origin)?, kind, options.transcripts.as_ref())),
         };
         Ok(Self { path, reader, progress, total, columns: options.columns.clone(), row: 0, finished: false })
     }
@@ -190,6 +196,11 @@ impl Records {
     /// What a file without rows has instead.
     pub(crate) fn why_empty(&self) -> &'static str {
         self.reader.why_empty()
+    }
+
+    /// What became of the turns of a transcript, once its first row was taken; `None` for files that were not read as one.
+    pub fn transcript(&self) -> Option<TranscriptFacts> {
+        self.reader.transcript()
     }
 
     /// Bytes of the file that were read, packed as it is.
@@ -234,6 +245,11 @@ pub(crate) trait RowReader: Send {
     /// What a file without rows has instead, for people.
     fn why_empty(&self) -> &'static str {
         "no rows"
+    }
+
+    /// What became of the turns, if the file was read as a transcript.
+    fn transcript(&self) -> Option<TranscriptFacts> {
+        None
     }
 }
 

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use attune_text::{Conversation, Message};
 use serde::Serialize;
 
+use crate::record::TranscriptFacts;
+
 /// The form of a file's rows, told by their keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -259,6 +261,9 @@ pub struct FileReport {
     pub form: Form,
     /// Number of rows.
     pub rows: usize,
+    /// What became of its turns, if it was read as a transcript.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transcript: Option<TranscriptFacts>,
 }
 
 impl fmt::Display for FileReport {
@@ -311,8 +316,14 @@ mod tests {
 
     #[test]
     fn the_summary_has_one_line_per_file() {
-        let report =
-            |path: &str, bytes, rows, form| FileReport { path: path.into(), bytes, hash: String::new(), form, rows };
+        let report = |path: &str, bytes, rows, form| FileReport {
+            path: path.into(),
+            bytes,
+            hash: String::new(),
+            form,
+            rows,
+            transcript: None,
+        };
         let set = DataSet {
             rows: Vec::new(),
             files: vec![

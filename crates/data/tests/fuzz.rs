@@ -161,6 +161,21 @@ fn documents() {
 }
 
 #[test]
+fn transcripts() {
+    let seeds: [Vec<u8>; 3] = [
+        b"WEBVTT\n\n00:01.000 --> 00:03.500\n<v Bob>Why &amp; how?</v>\n\n00:04.000 --> 00:05.000\n<v Ada>So.\n\n\
+          00:06.000 --> 00:07.000\n<v Eve>And I?\n\n00:08.000 --> 00:09.000\n<v Ada>You, too.\n"
+            .to_vec(),
+        b"1\n00:00:01,000 --> 00:00:02,000\nBob: Hello\n\n2\n00:00:02,000 --> 00:00:03,000\nAda: you\n\n\
+          3\n00:00:03,000 --> 00:00:04,000\nBob: I?\n\n4\n00:00:04,000 --> 00:00:05,000\nAda: Yes\n"
+            .to_vec(),
+        b"0:00:01.000,0:00:02.000\n>> Bob: Hello\n\n0:00:02.000,0:00:03.000\n>> Ada: Oh\n".to_vec(),
+    ];
+    let (runs, all) = fuzz(&seeds, fuzz::fuzz_transcripts);
+    assert!(all.records > 0 && all.faults > 0 && all.given_up, "{runs} runs: {all:?}");
+}
+
+#[test]
 fn packed() {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     std::io::Write::write_all(&mut gzip, ROWS.as_bytes()).expect("memory");

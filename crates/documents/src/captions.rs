@@ -26,6 +26,8 @@ pub struct CaptionOptions {
     pub sounds: Sounds,
     /// Whether `NAME: text` and `>> text` at the start of lines tell speakers and turns (`<v Name>` always does).
     pub labels: bool,
+    /// How long a name in front of a line holds, where cues have no voices and turns no marks.
+    pub names_hold: NamesHold,
     /// What becomes one segment.
     pub merge: Merge,
     /// A pause of this many seconds ends a merged segment.
@@ -41,6 +43,7 @@ impl Default for CaptionOptions {
             rolling: Rolling::Detect,
             sounds: Sounds::Drop,
             labels: true,
+            names_hold: NamesHold::Sentence,
             merge: Merge::Cues,
             pause_secs: 3.0,
             longest_bytes: 600,
@@ -68,6 +71,16 @@ pub enum Sounds {
     /// They are left out; the words of a song stay.
     #[default]
     Drop,
+}
+
+/// How long a name in front of a line holds for the lines behind it that have none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NamesHold {
+    /// To the end of the sentence: subtitles name whoever cannot be seen, and then nobody knows.
+    #[default]
+    Sentence,
+    /// To the next name or mark of a turn: transcripts name every speaker once.
+    Turn,
 }
 
 /// What becomes one segment.

@@ -17,7 +17,9 @@ pub mod captions;
 mod document;
 mod entities;
 pub mod plain;
+mod turns;
 pub mod web;
 mod words;
 
 pub use document::{Document, Segment, SegmentKind};
+pub use turns::Turn;

@@ -27,10 +27,12 @@ pub(crate) fn join(text: &mut String, next: &str) {
     text.push_str(next);
 }
 
-/// Whitespace of any kind and length becomes one space; none at the ends.
+/// Whitespace of any kind and length becomes one space; none at the ends. Padding at the ends of words goes; inside of a
+/// word it stays: a space there would make two words of one and hide from later steps that something stood there.
 pub(crate) fn collapse(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for word in text.split(is_blank).filter(|word| !word.is_empty()) {
+    let words = text.split(char::is_whitespace).map(|word| word.trim_matches(is_padding));
+    for word in words.filter(|word| !word.is_empty()) {
         if !out.is_empty() {
             out.push(' ');
         }
@@ -41,7 +43,12 @@ pub(crate) fn collapse(text: &str) -> String {
 
 /// Whitespace, and characters without width that files use as padding.
 pub(crate) fn is_blank(c: char) -> bool {
-    c.is_whitespace() || matches!(c, '\u{200B}' | '\u{FEFF}' | '\u{2060}')
+    c.is_whitespace() || is_padding(c)
+}
+
+/// Characters without width that fill lines and cues which would be empty.
+fn is_padding(c: char) -> bool {
+    matches!(c, '\u{200B}' | '\u{FEFF}' | '\u{2060}')
 }
 
 /// So many quotes, brackets and spaces may stand behind the mark that ends a sentence. Texts are asked about at each of
@@ -112,6 +119,16 @@ mod tests {
         let mut text = "日本".to_owned();
         join(&mut text, "Rust");
         assert_eq!(text, "日本 Rust");
+    }
+
+    #[test]
+    fn padding_goes_and_what_stands_inside_of_words_stays() {
+        assert_eq!(
+            collapse("\u{FEFF} b\u{200B}lue\u{200B} \u{2060} \u{200B}s\u{2060}ky\t\u{200B}\n"),
+            "b\u{200B}lue s\u{2060}ky"
+        );
+        assert_eq!(collapse("\u{200B}\u{A0}\u{2060}"), "");
+        assert_eq!(collapse("ไทย\u{200B}แลนด์"), "ไทย\u{200B}แลนด์");
     }
 
     #[test]

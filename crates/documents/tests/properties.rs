@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use attune_documents::captions::{self, CaptionOptions, Merge, Rolling, webvtt};
+use attune_documents::captions::{self, CaptionOptions, Merge, NamesHold, Rolling, webvtt};
 use attune_documents::plain::{self, TextOptions};
 use attune_documents::web::{self, WebOptions};
 use proptest::prelude::*;
@@ -92,6 +92,7 @@ fn caption_options() -> Vec<CaptionOptions> {
             let mut options = CaptionOptions::default();
             options.merge = merge;
             options.rolling = rolling;
+            options.names_hold = if merge == Merge::Cues { NamesHold::Turn } else { NamesHold::Sentence };
             options.longest_bytes = 20;
             all.push(options);
         }

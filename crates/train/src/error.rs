@@ -239,7 +239,12 @@ impl TrainError {
         match self {
             Self::Config(_) | Self::Setting { .. } | Self::RunExists { .. } | Self::NotARun { .. } => 2,
             Self::DoesNotFit(_) => 2,
-            Self::Data(DataError::NoFiles | DataError::NotFound { .. } | DataError::SameFileTwice { .. }) => 2,
+            Self::Data(
+                DataError::NoFiles
+                | DataError::NotFound { .. }
+                | DataError::SameFileTwice { .. }
+                | DataError::UnknownSpeaker { .. },
+            ) => 2,
             Self::Model(ModelError::AdapterSpec { .. } | ModelError::NoModuleMatched { .. }) => 2,
             Self::Model(ModelError::NotRepresentable { .. }) => 3,
             Self::Compute(_) => 2,

@@ -10,7 +10,9 @@ use attune_config::{
     AdapterConfig, AdapterMethod, BackendChoice, Config, DataFormat, Layers, ModelInit, Quantize, TargetModules,
     TemplateDate, TrainedType,
 };
-use attune_data::{DataSet, FileReport, FormatChoice, ReadOptions, Row, split_validation};
+use attune_data::{
+    DataSet, FileReport, FormatChoice, ReadOptions, Row, TranscriptFacts, Transcripts, split_validation,
+};
 use attune_formats::manifest::MadeFrom;
 use attune_model::gguf::is_gguf;
 use attune_model::{
@@ -134,6 +136,9 @@ impl Prepared {
         if let Some(ContaminationRecord { repeats, allowed_because: Some(reason), .. }) = &contamination {
             let message = format!("{repeats} training rows repeat evaluation data; contamination.allow says: {reason}");
             emit(Event::Warning { message })?;
+        }
+        for message in &data.warnings {
+            emit(Event::Warning { message: message.clone() })?;
         }
         if let Some(message) = leak_warning(&data) {
             emit(Event::Warning { message })?;
@@ -597,6 +602,8 @@ struct Data {
     validation: Vec<Row>,
     train_files: Vec<DataFile>,
     validation_files: Vec<DataFile>,
+    /// What is in no row of the transcripts.
+    warnings: Vec<String>,
 }
 
 /// `data.format`, in the words of the data room.
@@ -615,13 +622,19 @@ pub fn format_choice(config: &Config) -> FormatChoice {
 
 /// How data files are read.
 pub fn read_options(config: &Config) -> ReadOptions {
-    ReadOptions { columns: config.data.columns.clone().into_iter().collect(), ..ReadOptions::default() }
+    let transcripts = config.data.transcripts.as_ref();
+    ReadOptions {
+        columns: config.data.columns.clone().into_iter().collect(),
+        transcripts: transcripts.map(|how| Transcripts { assistant: how.assistant.clone(), exchanges: how.exchanges }),
+        ..ReadOptions::default()
+    }
 }
 
 fn read_data(config: &Config) -> Result<Data, TrainError> {
     let (format, options) = (format_choice(config), read_options(config));
     let DataSet { rows: mut train, files } = attune_data::read_with(&config.data.train, format, &options)?;
     let train_files = files.iter().map(data_file).collect();
+    let mut warnings: Vec<String> = transcripts_warning("data.train", &files).into_iter().collect();
     let (mut validation, mut validation_files) = (Vec::new(), Vec::new());
     if !config.data.validation.is_empty() {
         let set = attune_data::read_with(&config.data.validation, format, &options)?;
@@ -629,6 +642,7 @@ fn read_data(config: &Config) -> Result<Data, TrainError> {
             return Err(TrainError::NoRows { key: "data.validation", rows: 0, dropped: 0 });
         }
         validation_files = set.files.iter().map(data_file).collect();
+        warnings.extend(transcripts_warning("data.validation", &set.files));
         validation = set.rows;
     } else if config.data.validation_fraction > 0.0 {
         let split = split_validation(train, config.data.validation_fraction, config.training.seed)?;
@@ -637,7 +651,14 @@ fn read_data(config: &Config) -> Result<Data, TrainError> {
     if train.is_empty() {
         return Err(TrainError::NoRows { key: "data.train", rows: 0, dropped: 0 });
     }
-    Ok(Data { train, validation, train_files, validation_files })
+    Ok(Data { train, validation, train_files, validation_files, warnings })
+}
+
+/// What is said in transcripts and stands in no row.
+fn transcripts_warning(key: &str, files: &[FileReport]) -> Option<String> {
+    let mut all = TranscriptFacts::default();
+    files.iter().filter_map(|file| file.transcript).for_each(|facts| all += facts);
+    all.leaves_out().then(|| format!("{key}: transcripts with {all}"))
 }
 
 fn data_file(report: &FileReport) -> DataFile {

@@ -86,6 +86,8 @@ fn with_parent(file: &DataFile) -> Result<(ManifestInput, Option<DatasetManifest
         blake3: file.blake3.clone(),
         form: file.form.clone(),
         rows: file.rows,
+        // The run's config.yaml has it.
+        transcripts: None,
         parent: parent.clone(),
     };
     Ok((input, manifest.filter(|_| parent.is_some())))

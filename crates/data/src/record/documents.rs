@@ -1,6 +1,8 @@
 //! A file that is one document: text, Markdown, a web page, captions.
 
-use attune_documents::captions::{CaptionOptions, parse_sbv, parse_srt, parse_webvtt};
+use std::collections::VecDeque;
+
+use attune_documents::captions::{CaptionOptions, NamesHold, parse_sbv, parse_srt, parse_webvtt};
 use attune_documents::plain::{TextOptions, parse_markdown, parse_text};
 use attune_documents::web::{WebOptions, extract};
 use attune_documents::{Document, Segment};
@@ -9,67 +11,95 @@ use serde_json::{Map, Value};
 use super::fault::{Cause, Extent, checked_text, held};
 use super::kind::FileKind;
 use super::source::Source;
+use super::transcripts::{TranscriptFacts, Transcripts, rows_of};
 use super::{Found, RowReader};
 use crate::error::DataError;
 use crate::read::{MAX_DOCUMENT_BYTES, MAX_ROW_BYTES};
 
-/// The one row of a document.
+/// The one row of a document, or the rows of a transcript.
 pub(crate) struct OneDocument {
     source: Source,
     kind: FileKind,
-    given: bool,
+    transcripts: Option<Transcripts>,
+    facts: Option<TranscriptFacts>,
+    /// Rows that were not given yet.
+    rows: VecDeque<Found>,
+    read: bool,
 }
 
 impl OneDocument {
-    pub(crate) fn new(source: Source, kind: FileKind) -> Self {
-        Self { source, kind, given: false }
+    /// With `transcripts`, captions become rows of messages; other documents are not concerned.
+    pub(crate) fn new(source: Source, kind: FileKind, transcripts: Option<&Transcripts>) -> Self {
+        let transcripts = transcripts.filter(|_| kind.is_captions()).cloned();
+        Self { source, kind, transcripts, facts: None, rows: VecDeque::new(), read: false }
     }
-}
 
-impl RowReader for OneDocument {
-    fn next_row(&mut self) -> Result<Option<Found>, DataError> {
-        if std::mem::replace(&mut self.given, true) {
-            return Ok(None);
-        }
+    fn read(&mut self) -> Result<(), DataError> {
         let (bytes, length) = self.source.read_whole(MAX_ROW_BYTES as u64, MAX_DOCUMENT_BYTES)?;
         if length <= MAX_ROW_BYTES as u64 && bytes.trim_ascii().is_empty() {
-            return Ok(None);
+            return Ok(());
         }
         let read = if length > MAX_ROW_BYTES as u64 {
             Err(Cause::TooLong { line: 1, limit: MAX_ROW_BYTES })
         } else {
+            let mut captions = CaptionOptions::default();
+            if self.transcripts.is_some() {
+                captions.names_hold = NamesHold::Turn;
+            }
             checked_text(&bytes, 1)
-                .and_then(|text| parse_document(self.kind, text).map_err(|reason| Cause::Other { line: 1, reason }))
+                .and_then(|text| {
+                    parse_document(self.kind, text, &captions).map_err(|reason| Cause::Other { line: 1, reason })
+                })
                 .and_then(|document| match document.text().trim().is_empty() {
                     true => Err(Cause::Other { line: 1, reason: "there is no text in it".into() }),
                     false => Ok(document),
                 })
         };
-        Ok(Some(match read {
-            Ok(document) => {
+        match (read, &self.transcripts) {
+            (Ok(document), Some(how)) => {
+                let (rows, facts) = rows_of(&document, &self.source.path, how)?;
+                self.facts = Some(facts);
+                self.rows = rows.into_iter().map(|(line, object)| Found::Row { line, object }).collect();
+            }
+            (Ok(document), None) => {
                 let name = self.source.path.file_name().map(|name| name.to_string_lossy().into_owned());
-                Found::Row { line: 1, object: record_of(&document, name.unwrap_or_default()) }
+                let object = record_of(&document, name.unwrap_or_default());
+                self.rows.push_back(Found::Row { line: 1, object });
             }
-            Err(cause) => {
+            (Err(cause), _) => {
                 let extent = Extent { start: self.source.mark_bytes, length };
-                Found::fault(1, held(bytes, length), extent, cause)
+                self.rows.push_back(Found::fault(1, held(bytes, length), extent, cause));
             }
-        }))
+        }
+        Ok(())
+    }
+}
+
+impl RowReader for OneDocument {
+    fn next_row(&mut self) -> Result<Option<Found>, DataError> {
+        if !std::mem::replace(&mut self.read, true) {
+            self.read()?;
+        }
+        Ok(self.rows.pop_front())
     }
 
     fn why_empty(&self) -> &'static str {
         "only blank space"
     }
+
+    fn transcript(&self) -> Option<TranscriptFacts> {
+        self.facts
+    }
 }
 
 /// The document in a text of that kind.
-fn parse_document(kind: FileKind, text: &str) -> Result<Document, String> {
+fn parse_document(kind: FileKind, text: &str, captions: &CaptionOptions) -> Result<Document, String> {
     match kind {
         FileKind::Markdown => Ok(parse_markdown(text, &TextOptions::default())),
         FileKind::Html => extract(text, &WebOptions::default()).map_err(|error| error.to_string()),
-        FileKind::WebVtt => parse_webvtt(text, &CaptionOptions::default()).map_err(|error| error.to_string()),
-        FileKind::Srt => parse_srt(text, &CaptionOptions::default()).map_err(|error| error.to_string()),
-        FileKind::Sbv => parse_sbv(text, &CaptionOptions::default()).map_err(|error| error.to_string()),
+        FileKind::WebVtt => parse_webvtt(text, captions).map_err(|error| error.to_string()),
+        FileKind::Srt => parse_srt(text, captions).map_err(|error| error.to_string()),
+        FileKind::Sbv => parse_sbv(text, captions).map_err(|error| error.to_string()),
         FileKind::Text | FileKind::JsonLines | FileKind::Json | FileKind::Csv | FileKind::Tsv | FileKind::Parquet => {
             Ok(parse_text(text, &TextOptions::default()))
         }

@@ -26,6 +26,18 @@ pub(crate) enum FileKind {
     Sbv,
 }
 
+impl FileKind {
+    /// Whether it holds what is said, and may say who says it.
+    pub(crate) fn is_captions(self) -> bool {
+        matches!(self, Self::WebVtt | Self::Srt | Self::Sbv)
+    }
+}
+
+/// Whether the name of a file says that it holds captions, which are transcripts if they name speakers.
+pub fn is_captions(path: &Path) -> bool {
+    kind_of(path).is_ok_and(|(kind, _)| kind.is_captions())
+}
+
 /// How a file is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Packing {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{CaptionOptions, RawCue, RawLine, Sounds};
+use super::{CaptionOptions, NamesHold, RawCue, RawLine, Sounds};
 use crate::words;
 
 /// What one speaker says in one cue.
@@ -20,7 +20,9 @@ pub(super) struct Piece {
 /// The pieces of the cues, and how many notes of sounds were left out.
 pub(super) fn pieces(cues: Vec<RawCue>, options: &CaptionOptions) -> (Vec<Piece>, usize) {
     let names = if options.labels { Names::of(&cues) } else { Names::default() };
-    let mut maker = Maker { names, options, sounds: 0, pieces: Vec::new() };
+    let voices = cues.iter().flat_map(|cue| &cue.lines).any(|line| line.voice.is_some());
+    let names_hold = options.names_hold == NamesHold::Turn && !voices;
+    let mut maker = Maker { names, options, names_hold, sounds: 0, pieces: Vec::new() };
     for cue in cues {
         maker.cue(cue);
     }
@@ -31,6 +33,8 @@ pub(super) fn pieces(cues: Vec<RawCue>, options: &CaptionOptions) -> (Vec<Piece>
 struct Maker<'a> {
     names: Names,
     options: &'a CaptionOptions,
+    /// Whether a name holds to the next one.
+    names_hold: bool,
     sounds: usize,
     pieces: Vec<Piece>,
 }
@@ -101,14 +105,15 @@ impl Maker<'_> {
         piece
     }
 
-    /// Who was named speaks on: to the next mark where a file marks every turn with `>>`, else to the end of the sentence.
+    /// Who was named speaks on: to the next name or mark where a file marks every turn with `>>` or names hold, else to the
+    /// end of the sentence.
     fn carry(&mut self) {
         let mut speaker: Option<Arc<str>> = None;
         let mut finished = true;
         for piece in &mut self.pieces {
             if piece.speaker.is_some() || piece.turn {
                 speaker.clone_from(&piece.speaker);
-            } else if self.names.marks_turns || !finished {
+            } else if self.names.marks_turns || self.names_hold || !finished {
                 piece.speaker.clone_from(&speaker);
             } else {
                 // Nobody knows who speaks now.
@@ -427,6 +432,22 @@ mod tests {
             said(&["BOB: I think that", "we should go.", "Really?"]),
             [by("BOB", "I think that"), by("BOB", "we should go."), unknown("Really?")]
         );
+    }
+
+    #[test]
+    fn a_name_may_hold_to_the_next_one() {
+        let talk = ["BOB: I think.", "Really.", "- Who?", "I see.", "ANN: Oh.", "Yes."];
+        let mut options = CaptionOptions::default();
+        options.names_hold = NamesHold::Turn;
+        let names = |cues: Vec<RawCue>| -> Vec<Option<String>> {
+            pieces(cues, &options).0.into_iter().map(|piece| piece.speaker.map(|name| name.to_string())).collect()
+        };
+        let mut cues: Vec<RawCue> = talk.iter().enumerate().map(|(index, text)| cue(index, text)).collect();
+        let [bob, ann] = ["BOB", "ANN"].map(|name| Some(name.to_owned()));
+        assert_eq!(names(cues.clone()), [bob.clone(), bob.clone(), None, None, ann.clone(), ann]);
+        // Where cues have voices, one without a voice is nobody's.
+        cues[4].lines[0] = RawLine { voice: Some(Arc::from("Ann")), text: "Oh.".into(), timed: false };
+        assert_eq!(names(cues), [bob, None, None, None, Some("Ann".to_owned()), None]);
     }
 
     #[test]

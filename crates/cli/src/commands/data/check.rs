@@ -12,7 +12,7 @@ use attune_train::examples::encode_row;
 use attune_train::inputs::{text_model, train_on};
 use serde_json::{Value, json};
 
-use super::common::{Shown, Source, read_options, refused, token_counter};
+use super::common::{Shown, Source, read_options, refused, token_counter, transcripts_line};
 use crate::failure::{Failure, USAGE};
 use crate::live::format::grouped;
 use crate::output;
@@ -115,6 +115,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if files.is_empty() {
         return Err(Failure::new(USAGE, "no file is given", "name the files, or a configuration with data.train"));
     }
+    args.source.check_files(&files)?;
     let encoder = match config.model.path.as_os_str().is_empty() {
         true => None,
         false => Some(ModelEncoder::new(&config)?),
@@ -172,6 +173,8 @@ fn describe(report: &CheckReport) -> Vec<Line> {
         let rows = grouped(input.rows as u64);
         lines.push(Line::from(format!("{}: {}, {rows} rows{faults}", input.path.display(), input.form.name())));
     }
+    let transcripts = transcripts_line(report.inputs.iter().map(|input| input.transcript));
+    lines.extend(transcripts.map(Line::from));
     lines.push(Line::new());
     lines.push(Line::new().with(Ink::Dim, format!("{:<7}  {:<width$}  {:>wide$}", "", "check", "rows")));
     for check in &report.checks {

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use attune_curate::clean::{CleanReport, Request};
 use serde_json::json;
 
-use super::common::{Shown, Source, read_options, refused, result_lines, table, text_model, token_counter};
+use super::common::{
+    Shown, Source, read_options, refused, result_lines, table, text_model, token_counter, transcripts_line,
+};
 use crate::failure::Failure;
 use crate::live::format::grouped;
 use crate::output;
@@ -39,6 +41,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let config = args.source.config()?;
+    args.source.check_files(&args.files)?;
     let text = args.model.as_deref().map(text_model).transpose()?;
     let read = read_options(&config);
     let request = Request {
@@ -128,6 +131,7 @@ fn describe(report: &CleanReport) -> Vec<String> {
         lines.extend(table(&["source", "rows in", "rows out", "loss"], &losses));
     }
     lines.push(String::new());
+    lines.extend(transcripts_line(report.inputs.iter().map(|input| input.transcript)));
     lines.push(format!(
         "{} rows in = {} out + {} removed + {} in quarantine; {} changed",
         grouped(report.rows_in as u64),

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use attune_config::Config;
+use attune_config::{Config, TranscriptsConfig};
 use attune_curate::{CurateError, Progress, TokenCounter, Watch};
-use attune_data::{FormatChoice, ReadOptions};
+use attune_data::{FormatChoice, ReadOptions, TranscriptFacts, is_captions};
 use attune_text::{LoadOptions, TextModel};
 
 use super::inspect::Format;
-use crate::failure::Failure;
+use crate::failure::{Failure, USAGE};
 use crate::interrupt;
 use crate::live::format;
 use crate::output;
@@ -30,11 +30,24 @@ pub(crate) struct Source {
     /// The form of the rows
     #[arg(long, value_enum, default_value_t = Format::Auto)]
     format: Format,
+    /// The speaker of captions who is the assistant; stronger than data.transcripts.assistant
+    #[arg(long, value_name = "NAME")]
+    assistant: Option<String>,
 }
 
 impl Source {
     pub(crate) fn config(&self) -> Result<Config, Failure> {
-        Ok(Config::load_for_data(self.config.as_deref(), attune_config::environment(), &self.sets)?)
+        let mut config = Config::load_for_data(self.config.as_deref(), attune_config::environment(), &self.sets)?;
+        if let Some(assistant) = &self.assistant {
+            let exchanges = config.data.transcripts.and_then(|transcripts| transcripts.exchanges);
+            config.data.transcripts = Some(TranscriptsConfig { assistant: assistant.clone(), exchanges });
+        }
+        Ok(config)
+    }
+
+    /// Refuses `--assistant` where no file has speakers.
+    pub(crate) fn check_files<'a>(&self, files: impl IntoIterator<Item = &'a PathBuf>) -> Result<(), Failure> {
+        check_assistant(self.assistant.as_deref(), files)
     }
 
     /// The form that is named on the command line, or else in the configuration.
@@ -44,6 +57,37 @@ impl Source {
             named => named.choice(),
         }
     }
+}
+
+/// Refuses a name that could be no speaker's, and `--assistant` where no file has speakers.
+pub(crate) fn check_assistant<'a>(
+    assistant: Option<&str>,
+    files: impl IntoIterator<Item = &'a PathBuf>,
+) -> Result<(), Failure> {
+    match assistant {
+        Some(name) if name.trim().is_empty() => Err(Failure::new(
+            USAGE,
+            "--assistant: the name is empty",
+            "give the name of a speaker as the files have it",
+        )),
+        Some(_) if !files.into_iter().any(|file| is_captions(file)) => Err(Failure::new(
+            USAGE,
+            "--assistant names a speaker, and no file has speakers",
+            "give it with captions (.vtt, .srt, .sbv), or leave it out",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// What became of the turns of all transcripts, for people.
+pub(crate) fn transcripts_line(facts: impl IntoIterator<Item = Option<TranscriptFacts>>) -> Option<String> {
+    let (mut files, mut all) = (0, TranscriptFacts::default());
+    for facts in facts.into_iter().flatten() {
+        files += 1;
+        all += facts;
+    }
+    let s = if files == 1 { "" } else { "s" };
+    (files > 0).then(|| format!("{} transcript{s}, {all}", format::grouped(files)))
 }
 
 /// How files are read under a configuration.

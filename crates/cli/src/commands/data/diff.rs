@@ -35,6 +35,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let read = read_options(&config);
     let scratch = std::env::temp_dir();
     let (old, new) = (files_of(&args.old)?, files_of(&args.new)?);
+    args.source.check_files(old.iter().chain(&new))?;
     let request = Request {
         old: &old,
         new: &new,

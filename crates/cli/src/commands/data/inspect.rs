@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use attune_config::CompletionStyle;
-use attune_data::{FormatChoice, Row};
+use attune_data::{FormatChoice, ReadOptions, Row, Transcripts};
 use attune_text::{Encoded, LoadOptions, TextError, TextModel, TrainOn};
 use attune_train::examples::encode_row;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
+use super::common::{check_assistant, transcripts_line};
 use crate::failure::Failure;
 use crate::mask::{self, ShownToken};
 use crate::output;
@@ -37,6 +38,9 @@ pub(crate) struct Args {
     /// How prompt/completion rows of plain text are presented to the model
     #[arg(long, value_enum, default_value_t = Style::Auto)]
     completion_style: Style,
+    /// The speaker of captions who is the assistant
+    #[arg(long, value_name = "NAME")]
+    assistant: Option<String>,
     /// Show the tokens of the first N rows
     #[arg(long, value_name = "N", requires = "model", default_value_t = 0)]
     show_mask: usize,
@@ -94,7 +98,9 @@ enum Style {
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let format = args.format.choice();
-    let data = attune_data::read(&args.files, format)?;
+    check_assistant(args.assistant.as_deref(), &args.files)?;
+    let transcripts = args.assistant.clone().map(|assistant| Transcripts { assistant, exchanges: None });
+    let data = attune_data::read_with(&args.files, format, &ReadOptions { transcripts, ..ReadOptions::default() })?;
     let shown = match &args.model {
         Some(model) => {
             let options = LoadOptions { chat_template: args.chat_template.clone(), ..LoadOptions::default() };
@@ -110,7 +116,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             .map(|file| {
                 json!({
                     "path": file.path.display().to_string(), "form": file.form.name(), "rows": file.rows, "bytes": file.bytes,
-                    "blake3": file.hash,
+                    "blake3": file.hash, "transcript": file.transcript,
                 })
             })
             .collect();
@@ -120,6 +126,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     for file in &data.files {
         let rows = if file.rows == 1 { "row" } else { "rows" };
         output::result(&format!("{}: {}, {} {rows}", file.path.display(), file.form.name(), file.rows))?;
+    }
+    if let Some(line) = transcripts_line(data.files.iter().map(|file| file.transcript)) {
+        output::result(&line)?;
     }
     let colors = console::colors_enabled();
     for row in &shown {

@@ -6,7 +6,7 @@ use attune_curate::DatasetManifest;
 use attune_curate::split::{Request, SplitReport};
 use serde_json::json;
 
-use super::common::{Shown, Source, read_options, result_lines, table};
+use super::common::{Shown, Source, read_options, result_lines, table, transcripts_line};
 use crate::failure::Failure;
 use crate::live::format::grouped;
 use crate::output;
@@ -41,6 +41,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let mut config = args.source.config()?;
+    args.source.check_files(&args.files)?;
     config.split.seed = args.seed.unwrap_or(config.split.seed);
     let read = read_options(&config);
     let request = Request {
@@ -86,6 +87,7 @@ fn describe(report: &SplitReport) -> Vec<String> {
     if report.largest_group > 1 {
         lines.push(format!("the largest group has {} rows", grouped(report.largest_group as u64)));
     }
+    lines.extend(transcripts_line(report.inputs.iter().map(|input| input.transcript)));
     lines.extend(report.notes.iter().map(|note| format!("note: {note}")));
     lines
 }

@@ -6,7 +6,9 @@ use attune_curate::stats::{Distribution, Request, Stats, html};
 use attune_formats::files::write_atomic;
 use serde_json::json;
 
-use super::common::{Shown, Source, bar, read_options, result_lines, table, text_model, token_counter};
+use super::common::{
+    Shown, Source, bar, read_options, result_lines, table, text_model, token_counter, transcripts_line,
+};
 use crate::failure::Failure;
 use crate::live::format::grouped;
 use crate::output;
@@ -32,6 +34,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let config = args.source.config()?;
+    args.source.check_files(&args.files)?;
     let text = args.model.as_deref().map(text_model).transpose()?;
     let read = read_options(&config);
     let scratch = std::env::temp_dir();
@@ -67,6 +70,7 @@ fn describe(stats: &Stats) -> Vec<String> {
         grouped(stats.rows as u64),
         grouped(stats.unreadable as u64)
     )];
+    lines.extend(transcripts_line(stats.inputs.iter().map(|input| input.transcript)));
     let rows: Vec<Vec<String>> = stats
         .distributions
         .iter()

@@ -134,11 +134,7 @@ fn closing(out: &Path, results: &Results, seconds: f64) -> Vec<Line> {
             percent(before.fitting),
             percent(after.fitting)
         )),
-        Line::from(format!(
-            "  right to the letter:  {} before, {} after",
-            percent(before.exact),
-            percent(after.exact)
-        )),
+        Line::from(format!("  right to the letter:  {} before, {} after", percent(before.exact), percent(after.exact))),
         Line::new(),
     ];
     for (heading, commands) in [
@@ -192,8 +188,7 @@ mod tests {
 
     #[test]
     fn captions_are_shown_as_a_pattern() {
-        let files: Vec<String> =
-            files::TRANSCRIPTS.iter().map(|(name, _)| format!("out/transcripts/{name}")).collect();
+        let files: Vec<String> = files::TRANSCRIPTS.iter().map(|(name, _)| format!("out/transcripts/{name}")).collect();
         let command = format!("ft data check {} --assistant Clerk", files.join(" "));
         assert_eq!(shorter(&command, Path::new("out")), "ft data check out/transcripts/*.vtt --assistant Clerk");
     }

@@ -29,7 +29,9 @@ pub(super) fn html(results: &Results, commands: &[(String, String)]) -> String {
     page.push_str("<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">");
     let _ = writeln!(page, "<title>Attune: quickstart</title><style>{STYLE}</style></head><body>");
     page.push_str("<h1>From eight transcripts to a tuned model</h1>\n");
-    page.push_str("<p class=\"dim\">A tiny base model learnt to answer as the clerk of an invented radio show does.</p>\n");
+    page.push_str(
+        "<p class=\"dim\">A tiny base model learnt to answer as the clerk of an invented radio show does.</p>\n",
+    );
     cards(&mut page, &results.asked);
     page.push_str("<h2>Held-out questions, before and after</h2>\n");
     scores(&mut page, &results.asked);
