@@ -1,5 +1,6 @@
 //! The tiny base model that the repository ships: what it learns from.
 
+mod build;
 mod corpus;
 mod transcripts;
 
@@ -11,7 +12,8 @@ use attune_formats::files;
 
 use corpus::{Book, Kind, Part};
 
-const USAGE: &str = "usage: cargo xtask tiny-base corpus --out DIR [--rows N] | tiny-base transcripts --out DIR";
+const USAGE: &str =
+    "usage: cargo xtask tiny-base [--check] | tiny-base corpus --out DIR [--rows N] | tiny-base transcripts --out DIR";
 
 /// So many rows of each kind, and of what is held out.
 const ROWS: usize = 60_000;
@@ -22,8 +24,10 @@ const SEED: u64 = 20_261;
 const HELD_OUT_SEED: u64 = 70_401;
 
 /// Runs the subcommand; true if all went well.
-pub(crate) fn run(args: &[&str]) -> Result<bool> {
+pub(crate) fn run(root: &Path, args: &[&str]) -> Result<bool> {
     match args {
+        [] => build::run(root, false),
+        ["--check"] => build::run(root, true),
         ["corpus", rest @ ..] => write_corpus(rest),
         ["transcripts", "--out", out] => write_transcripts(Path::new(out)),
         _ => bail!(USAGE),
@@ -42,12 +46,18 @@ fn write_corpus(args: &[&str]) -> Result<bool> {
         rest = behind;
     }
     let (Some(out), true) = (out, rest.is_empty()) else { bail!(USAGE) };
-    files::create_dir_all(&out)?;
+    write_rows(&out, rows, HELD_OUT_ROWS)?;
+    Ok(true)
+}
+
+/// Writes rows of every kind, and those that are held out.
+fn write_rows(out: &Path, rows: usize, held_out: usize) -> Result<()> {
+    files::create_dir_all(out)?;
     let book = Book::open()?;
     for kind in Kind::ALL {
         let parts = [
             (Part::Train, SEED, rows, format!("{}.jsonl", kind.name())),
-            (Part::HeldOut, HELD_OUT_SEED, HELD_OUT_ROWS.min(rows), format!("{}-heldout.jsonl", kind.name())),
+            (Part::HeldOut, HELD_OUT_SEED, held_out.min(rows), format!("{}-heldout.jsonl", kind.name())),
         ];
         for (part, seed, rows, name) in parts {
             let mut bytes = Vec::new();
@@ -57,8 +67,7 @@ fn write_corpus(args: &[&str]) -> Result<bool> {
             println!("{}: {rows} rows, {} bytes", path.display(), bytes.len());
         }
     }
-    std::io::stdout().flush()?;
-    Ok(true)
+    Ok(std::io::stdout().flush()?)
 }
 
 /// The files of the example, where they are kept or somewhere else.

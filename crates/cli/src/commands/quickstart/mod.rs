@@ -73,7 +73,7 @@ impl Guide<'_> {
         let file = |name: &str| self.out.join(name).display().to_string();
         let transcripts: Vec<String> =
             files::TRANSCRIPTS.iter().map(|(name, _)| file(&format!("transcripts/{name}"))).collect();
-        let (base, config, run) = (file("base"), file("ft.yaml"), file("run"));
+        let (config, run) = (file("ft.yaml"), file("run"));
         let (clean, parts, heldout) = (file("clean"), file("parts"), file("heldout.jsonl"));
         let rows = file("clean/data.jsonl");
         let (answers, fused, gguf) = (file("evaluation.json"), file("fused"), file("tuned.gguf"));
