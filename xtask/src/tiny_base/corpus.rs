@@ -12,6 +12,9 @@ mod talk;
 mod template;
 mod words;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashSet;
 use std::io::Write;
 

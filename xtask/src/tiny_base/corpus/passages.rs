@@ -66,10 +66,8 @@ pub(crate) fn chat(told: &Told, random: &mut Random) -> Value {
     }
     for (turn, asked) in questions[..turns].iter().enumerate() {
         let mut ask = asked.ask.clone();
-        if !by_system {
-            if let Some(instruction) = instruction(asked, length, random) {
-                ask = if random.chance(80) { format!("{ask} {instruction}") } else { format!("{instruction} {ask}") };
-            }
+        if !by_system && let Some(instruction) = instruction(asked, length, random) {
+            ask = if random.chance(80) { format!("{ask} {instruction}") } else { format!("{instruction} {ask}") };
         }
         let user = if turn == 0 { opened(&told.text, &ask, random) } else { ask };
         let answer = if length == Length::Short { &asked.short } else { &asked.full };
