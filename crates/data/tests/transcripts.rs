@@ -35,7 +35,7 @@ fn rows(name: &str, text: impl AsRef<[u8]>, options: &ReadOptions) -> (Vec<(usiz
     let folder = Folder::new();
     let mut records = open(&folder.write(name, text), options).expect("a file");
     let mut rows = Vec::new();
-    while let Some(entry) = records.next() {
+    for entry in records.by_ref() {
         match entry.unwrap_or_else(|error| panic!("{error}")) {
             Entry::Record(record) => {
                 assert_eq!(record.origin.row, rows.len() + 1);

@@ -437,8 +437,7 @@ mod tests {
     #[test]
     fn a_name_may_hold_to_the_next_one() {
         let talk = ["BOB: I think.", "Really.", "- Who?", "I see.", "ANN: Oh.", "Yes."];
-        let mut options = CaptionOptions::default();
-        options.names_hold = NamesHold::Turn;
+        let options = CaptionOptions { names_hold: NamesHold::Turn, ..CaptionOptions::default() };
         let names = |cues: Vec<RawCue>| -> Vec<Option<String>> {
             pieces(cues, &options).0.into_iter().map(|piece| piece.speaker.map(|name| name.to_string())).collect()
         };
