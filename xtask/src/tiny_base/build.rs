@@ -135,7 +135,7 @@ fn card(ft: &Path, work: &Path, home: &Path) -> Result<String> {
     let (passages, talk) = (answered("passages")?, answered("talk")?);
     let mut card = format!(
         "# The tiny base\n\n\
-         A base model of 2.8 million weights that writes simple English and answers simple questions about a text that it is\n\
+         A base model of two million weights that writes simple English and answers simple questions about a text that it is\n\
          given. `ft quickstart` tunes it, tests use it; it is too small for anything else, and knows nothing of the world.\n\n\
          | | |\n|---|---|\n\
          | architecture | llama, {} |\n\
@@ -166,7 +166,7 @@ fn card(ft: &Path, work: &Path, home: &Path) -> Result<String> {
 }
 
 /// As the recipe has it.
-const SIZE: &str = "6 layers of 192 channels, 6 heads (2 for keys and values), feed-forward 512, 512 positions, bf16";
+const SIZE: &str = "4 layers of 192 channels, 6 heads (2 for keys and values), feed-forward 512, 512 positions, bf16";
 
 #[cfg(test)]
 mod tests {
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn the_card_says_the_size_of_the_recipe() {
         for (key, text) in [
-            ("layers: 6", "6 layers"),
+            ("layers: 4", "4 layers"),
             ("hidden: 192", "192 channels"),
             ("heads: 6", "6 heads"),
             ("kv_heads: 2", "2 for keys"),

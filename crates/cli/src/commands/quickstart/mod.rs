@@ -38,7 +38,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     files::unpack(&out)?;
     output::say(&[
         Line::new().with(Ink::Bold, "quickstart").with(Ink::Plain, format!(": everything is in {}", out.display())),
-        "  base          a model of 2.8 million weights, trained from scratch by `ft train` (models/tiny)".into(),
+        "  base          a model of two million weights, trained from scratch by `ft train` (models/tiny)".into(),
         "  transcripts   eight captions of a radio show, whose clerk has a way of speaking".into(),
         "  heldout.jsonl sixty calls that are in none of them".into(),
     ]);
