@@ -151,7 +151,7 @@ fn linear() {
 #[test]
 fn linear_in_blocks() {
     for side in [Side::Front, Side::Back] {
-        for kind in BlockType::ALL {
+        for kind in block_types() {
             for (tokens, blocks, outputs) in [(1, 1, 1), (1, 2, 64), (3, 1, 33), (5, 3, 34), (20, 2, 96), (33, 5, 31)] {
                 let inputs = blocks * kind.block_len();
                 let bytes = block_bytes(kind, 3, outputs, inputs);
