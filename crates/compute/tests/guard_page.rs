@@ -11,7 +11,7 @@ use std::ffi::{c_int, c_long, c_void};
 use std::sync::Arc;
 
 use attune_compute::{
-    AdamWArgs, AttentionArgs, Backend, BlockType, DType, LinearArgs, SidePath, SidePathGradient, Tensor, Weight,
+    AdamWArgs, AttentionArgs, Backend, DType, LinearArgs, SidePath, SidePathGradient, Tensor, Weight,
 };
 use common::*;
 

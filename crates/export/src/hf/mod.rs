@@ -12,6 +12,7 @@ use attune_model::BaseModel;
 
 use crate::error::ExportError;
 use crate::floats::FloatType;
+use crate::gate::Limits;
 use crate::tuned::Tuned;
 
 pub use config::config_of_spec;
@@ -27,18 +28,36 @@ pub struct FolderOptions {
     pub shard_bytes: u64,
     /// `format` in the files' metadata: `pt` for Transformers, `mlx` for mlx-lm.
     pub format: &'static str,
+    /// Matrices become mlx's affine groups, whose scales have the type above.
+    pub affine: Option<AffineOptions>,
+}
+
+/// Numbers of mlx's affine quantisation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AffineOptions {
+    /// Bits of a value: 4 or 8.
+    pub bits: usize,
+    /// Values that share a scale and a bias: 32, 64 or 128.
+    pub group_len: usize,
+}
+
+impl AffineOptions {
+    /// How far the artefact may be from what was tuned.
+    pub fn limits(self) -> Limits {
+        if self.bits <= 4 { Limits::Q4 } else { Limits::Q8 }
+    }
 }
 
 impl Default for FolderOptions {
     fn default() -> Self {
-        Self { dtype: None, shard_bytes: DEFAULT_SHARD_BYTES, format: "pt" }
+        Self { dtype: None, shard_bytes: DEFAULT_SHARD_BYTES, format: "pt", affine: None }
     }
 }
 
 /// What was written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Written {
-    /// Type of the matrices.
+    /// Type of the matrices, or of their scales.
     pub dtype: FloatType,
     /// Tensors.
     pub tensors: usize,
@@ -63,7 +82,7 @@ pub fn write_folder(
     let base = &tuned.base;
     let written = weights::write(dir, base, tuned.adapter.as_ref(), backend, options)?;
     let source = source_folder(base);
-    config::write(dir, base, source, written.dtype)?;
+    config::write(dir, base, source, written.dtype, options.affine)?;
     let own_template = tuned.text.chat_template().filter(|_| tuned.own_template);
     text_files::write(dir, &tuned.text, source, own_template)?;
     Ok(written)
