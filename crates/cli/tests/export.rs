@@ -594,7 +594,9 @@ fn a_folder_for_mlx_is_read_back_in_every_number_of_bits() {
     scratch.ft(&[&["export", "mlx"][..], &copy].concat()).done();
     assert!(scratch.read("copy/model.safetensors") == scratch.read("mlx-4-64/model.safetensors"));
     scratch.configure(&json!({"model": {"path": "mlx-4-64", "quantize": "nf4"}}));
-    scratch.ft(&["train", "ft.yaml", "--out", "runs/two"]).refused(1, &["is stored as affine 4-bit", "set model.quantize to none"]);
+    scratch
+        .ft(&["train", "ft.yaml", "--out", "runs/two"])
+        .refused(1, &["is stored as affine 4-bit", "set model.quantize to none"]);
 }
 
 #[test]
