@@ -13,7 +13,9 @@ def main() -> int:
     model, out, bits, group_size, dtype = sys.argv[1:]
     numbers = ["--q-bits", bits, "--q-group-size", group_size, "--dtype", dtype]
     command = [sys.executable, "-m", "mlx_lm", "convert", "--hf-path", model, "--mlx-path", out, "-q", *numbers]
-    subprocess.run(command, check=True, stdout=sys.stderr)
+    done = subprocess.run(command, capture_output=True, text=True)
+    print(done.stdout, done.stderr, file=sys.stderr)
+    done.check_returncode()
     print("{}")
     return 0
 
