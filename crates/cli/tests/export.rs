@@ -657,3 +657,29 @@ fn broken_folders_of_mlx_are_refused_by_name() {
     fs::write(&path, bytes).expect("a file");
     scratch.ft(&["generate", "--model", "good", "--prompt", "x"]).refused(1, &["q_proj.biases' is missing"]);
 }
+
+#[test]
+fn a_gguf_base_takes_a_tokenizer_of_ones_own() {
+    let scratch = Scratch::with_base(&wide_base());
+    scratch.ft(&["export", "gguf", "--model", "base", "--type", "f32", "--out", "base.gguf"]).done();
+    // The same tokenizer in a folder gives the same ids; without its file the run stops, so it is that folder's.
+    copy_folder(&scratch.path("base"), &scratch.path("other"));
+    let train = |more: &[&str]| {
+        let args =
+            ["train", "ft.yaml", "--set", "model.path=base.gguf", "--set", "training.steps=1", "--json", "--out"];
+        scratch.ft(&[&args[..], more].concat())
+    };
+    train(&["runs/own"]).done();
+    train(&["runs/other", "--set", "model.tokenizer=other"]).done();
+    let losses = |run: &str| {
+        let text = String::from_utf8(scratch.read(&format!("{run}/metrics.jsonl"))).expect("text");
+        let first: Value = serde_json::from_str(text.lines().next().expect("a step")).expect("JSON");
+        first["loss"].clone()
+    };
+    assert_eq!(losses("runs/own"), losses("runs/other"), "the same ids");
+    let config = String::from_utf8(scratch.read("runs/other/config.yaml")).expect("text");
+    assert!(config.contains("other"), "{config}");
+    fs::remove_file(scratch.path("other/tokenizer.json")).expect("a file");
+    let said = train(&["runs/none", "--set", "model.tokenizer=other"]);
+    assert!(said.code != Some(0) && said.stderr.contains("other"), "{}", said.stderr);
+}
