@@ -22,7 +22,9 @@ ROWS = ["The tide comes in at noon.", "A kettle sings before it boils.", "Seven 
 
 def mlx_lm(*args: str) -> None:
     """Runs one of mlx-lm's commands on the CPU; its report goes to stderr."""
-    subprocess.run([sys.executable, "-m", "mlx_lm", *args], check=True, stdout=sys.stderr)
+    done = subprocess.run([sys.executable, "-m", "mlx_lm", *args], capture_output=True, text=True)
+    print(done.stdout, done.stderr, file=sys.stderr)
+    done.check_returncode()
 
 
 def main() -> int:

@@ -1,8 +1,10 @@
 //! Other programs: the Python of `target/peers`, the programs in `peers/`, and the tiny trained models that they make.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -14,6 +16,59 @@ pub const FAMILIES: [&str; 4] = ["llama", "mistral", "qwen2", "qwen3"];
 #[derive(Debug, Clone)]
 pub struct Peers {
     python: PathBuf,
+    /// Started by the first program that is run; all others run in it, too.
+    server: Arc<Mutex<Option<Server>>>,
+}
+
+/// `peers/serve.py`: one Python for many programs, since torch takes seconds to start.
+#[derive(Debug)]
+struct Server {
+    child: Child,
+    /// Taken when it is to end.
+    requests: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+}
+
+/// What became of a program.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Ran {
+    /// What it printed.
+    pub stdout: String,
+    /// What it said of its troubles.
+    pub stderr: String,
+    /// Its exit status.
+    pub status: i32,
+}
+
+impl Server {
+    fn start(python: &Path) -> std::io::Result<Self> {
+        let mut command = Command::new(python);
+        command.arg(scripts().join("serve.py")).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn()?;
+        let (Some(requests), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
+            unreachable!("both are piped")
+        };
+        Ok(Self { child, requests: Some(requests), answers: BufReader::new(answers) })
+    }
+
+    fn ask(&mut self, request: &serde_json::Value) -> std::io::Result<String> {
+        let Some(requests) = &mut self.requests else { unreachable!("it is taken when the server is dropped") };
+        writeln!(requests, "{request}")?;
+        requests.flush()?;
+        let mut answer = String::new();
+        match self.answers.read_line(&mut answer)? {
+            0 => Err(std::io::Error::other("Python ended before it answered")),
+            _ => Ok(answer),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Without requests to come it ends by itself.
+        drop(self.requests.take());
+        _ = self.child.wait();
+    }
 }
 
 /// What a peer answered about one prompt.
@@ -77,7 +132,7 @@ impl Peers {
             .env("PYTHONPATH", scripts())
             .output();
         match probe {
-            Ok(output) if output.status.success() => Some(Self { python }),
+            Ok(output) if output.status.success() => Some(Self { python, server: Arc::default() }),
             Ok(output) => {
                 let errors = String::from_utf8_lossy(&output.stderr).into_owned();
                 let reason = errors.trim().lines().last().unwrap_or("no reason");
@@ -96,15 +151,29 @@ impl Peers {
     /// # Errors
     /// What the program wrote to standard error when it failed, or why its answer cannot be read.
     pub fn run<T: DeserializeOwned>(&self, script: &str, args: &[&dyn AsRef<std::ffi::OsStr>]) -> Result<T, String> {
-        let mut command = Command::new(&self.python);
-        command.arg(scripts().join(script));
-        command.args(args.iter().map(|arg| arg.as_ref()));
-        let output = command.output().map_err(|error| format!("{script}: {error}"))?;
-        if !output.status.success() {
-            let errors = String::from_utf8_lossy(&output.stderr);
-            return Err(format!("{script}: {}: {}", output.status, errors.trim()));
+        let ran = self.try_run(script, args)?;
+        if ran.status != 0 {
+            return Err(format!("{script}: exit status {}: {}", ran.status, ran.stderr.trim()));
         }
-        serde_json::from_slice(&output.stdout).map_err(|error| format!("{script}: {error}"))
+        serde_json::from_str(&ran.stdout).map_err(|error| format!("{script}: {error}"))
+    }
+
+    /// Runs `peers/<script>`, whatever becomes of it.
+    ///
+    /// # Errors
+    /// When Python does not start, or ends before it has answered.
+    pub fn try_run(&self, script: &str, args: &[&dyn AsRef<std::ffi::OsStr>]) -> Result<Ran, String> {
+        let args: Vec<_> = args.iter().map(|arg| arg.as_ref().to_string_lossy()).collect();
+        let request = serde_json::json!({ "script": script, "args": args });
+        let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = |error: std::io::Error| format!("{script}: {error}");
+        let running = match &mut *server {
+            Some(running) => running,
+            none => none.insert(Server::start(&self.python).map_err(told)?),
+        };
+        let answer = running.ask(&request).and_then(|answer| Ok(serde_json::from_str(&answer)?));
+        // One that broke off is not asked again.
+        answer.map_err(told).inspect_err(|_| *server = None)
     }
 
     /// The tiny model of a family. It is kept under the build folder as long as its script stays as it is.

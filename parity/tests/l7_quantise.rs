@@ -9,45 +9,34 @@
 )]
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Instant;
 
 use attune_compute::blocks::encode::{NF4_TABLE, encode_nf4, encode_row, nf4_scale_table};
 use attune_compute::{BlockType, rng};
 use attune_formats::tensors::read_tensors;
+use attune_parity::peers::Peers;
 
 const KINDS: [BlockType; 5] = [BlockType::Q8_0, BlockType::Q4_0, BlockType::Q4K, BlockType::Q5K, BlockType::Q6K];
 
 /// Values of a row, of every set of weights here.
 const COLS: usize = 1024;
 
-/// A Python with which the script `name` and the argument `probe` succeed.
-fn python(name: &str, probe: &str) -> Option<PathBuf> {
-    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-    let beside = if cfg!(windows) { "target/peers/Scripts/python.exe" } else { "target/peers/bin/python" };
-    let python = std::env::var_os("ATTUNE_PEER_PYTHON").map_or_else(|| root.join(beside), PathBuf::from);
-    if !python.is_file() {
-        println!("SKIPPED: {} is absent; parity/README.md says how to make it", python.display());
-        return None;
+/// The peers, if the script `name` runs with the argument `probe`.
+fn peers(name: &str, probe: &str) -> Option<Peers> {
+    let peers = Peers::with(&["numpy"])?;
+    if peers.try_run(name, &[&probe]).is_ok_and(|ran| ran.status == 0) {
+        return Some(peers);
     }
-    match Command::new(&python).args([&script(name), probe]).output() {
-        Ok(output) if output.status.success() => Some(python),
-        _ => {
-            println!("SKIPPED: {name} does not run with {}: its peer is absent", python.display());
-            None
-        }
-    }
-}
-
-fn script(name: &str) -> String {
-    format!("{}/peers/{name}", env!("CARGO_MANIFEST_DIR"))
+    println!("SKIPPED: {name} does not run: its peer is absent");
+    None
 }
 
 /// What the script prints.
-fn run(python: &Path, name: &str, args: &[&str]) -> String {
-    let output = Command::new(python).arg(script(name)).args(args).output().unwrap();
-    assert!(output.status.success(), "{name} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
+fn run(peers: &Peers, name: &str, args: &[&str]) -> String {
+    let args: Vec<&dyn AsRef<std::ffi::OsStr>> = args.iter().map(|arg| arg as _).collect();
+    let ran = peers.try_run(name, &args).unwrap();
+    assert!(ran.status == 0, "{name}: {}", ran.stderr);
+    ran.stdout
 }
 
 fn write_floats(path: &Path, values: &[f32]) {
@@ -124,7 +113,7 @@ fn root_mean_square(errors: &[f64]) -> f64 {
 
 #[test]
 fn blocks_are_no_worse_than_those_of_llama_cpp() {
-    let Some(python) = python("quantise.py", "probe") else { return };
+    let Some(peers) = peers("quantise.py", "probe") else { return };
     let scratch = tempfile::tempdir().unwrap();
     let path = |name: &str| scratch.path().join(name);
     let text = |name: &str| path(name).to_str().unwrap().to_owned();
@@ -133,7 +122,7 @@ fn blocks_are_no_worse_than_those_of_llama_cpp() {
         write_floats(&path("values"), &values);
         for kind in KINDS {
             let name = kind.to_string();
-            let printed = run(&python, "quantise.py", &["encode", &name, &cols, &text("values"), &text("theirs")]);
+            let printed = run(&peers, "quantise.py", &["encode", &name, &cols, &text("values"), &text("theirs")]);
             let start = Instant::now();
             let mut ours = Vec::new();
             for row in values.chunks_exact(COLS) {
@@ -143,7 +132,7 @@ fn blocks_are_no_worse_than_those_of_llama_cpp() {
             let theirs = std::fs::read(path("theirs")).unwrap();
             std::fs::write(path("ours"), &ours).unwrap();
             let decoded = |of: &str| {
-                run(&python, "quantise.py", &["decode", &name, &cols, &text(of), &text("decoded")]);
+                run(&peers, "quantise.py", &["decode", &name, &cols, &text(of), &text("decoded")]);
                 block_errors(kind, &values, &read_floats(&path("decoded")))
             };
             let (our_errors, their_errors) = (decoded("ours"), decoded("theirs"));
@@ -180,7 +169,7 @@ fn ratio(ours: f64, theirs: f64) -> f64 {
 /// A wrong code, scale or order in a single block does not pass for rounding.
 #[test]
 fn a_planted_fault_shows_in_its_block() {
-    let Some(python) = python("quantise.py", "probe") else { return };
+    let Some(peers) = peers("quantise.py", "probe") else { return };
     let scratch = tempfile::tempdir().unwrap();
     let text = |name: &str| scratch.path().join(name).to_str().unwrap().to_owned();
     let (_, values) = weights().swap_remove(0);
@@ -192,7 +181,7 @@ fn a_planted_fault_shows_in_its_block() {
         let name = kind.to_string();
         let mut errors = || {
             std::fs::write(text("ours"), &blocks).unwrap();
-            run(&python, "quantise.py", &["decode", &name, &COLS.to_string(), &text("ours"), &text("decoded")]);
+            run(&peers, "quantise.py", &["decode", &name, &COLS.to_string(), &text("ours"), &text("decoded")]);
             let errors = block_errors(kind, values, &read_floats(Path::new(&text("decoded"))));
             blocks[kind.block_bytes() + byte] ^= 0x88;
             errors
@@ -215,11 +204,11 @@ struct TheirNf4 {
     values: Vec<f32>,
 }
 
-fn their_nf4(python: &Path, values: &[f32]) -> TheirNf4 {
+fn their_nf4(peers: &Peers, values: &[f32]) -> TheirNf4 {
     let scratch = tempfile::tempdir().unwrap();
     let path = |name: &str| scratch.path().join(name);
     write_floats(&path("in"), values);
-    run(python, "quantise_nf4.py", &[path("in").to_str().unwrap(), path("out").to_str().unwrap()]);
+    run(peers, "quantise_nf4.py", &[path("in").to_str().unwrap(), path("out").to_str().unwrap()]);
     TheirNf4 {
         indices: std::fs::read(path("out.indices")).unwrap(),
         codes: std::fs::read(path("out.codes")).unwrap(),
@@ -258,9 +247,9 @@ fn bits(values: &[f32]) -> Vec<u32> {
 
 #[test]
 fn nf4_is_that_of_bitsandbytes() {
-    let Some(python) = python("quantise_nf4.py", "--probe") else { return };
+    let Some(peers) = peers("quantise_nf4.py", "--probe") else { return };
     for (set, values) in weights() {
-        let (theirs, ours) = (their_nf4(&python, &values), our_nf4(&values));
+        let (theirs, ours) = (their_nf4(&peers, &values), our_nf4(&values));
         assert_eq!(bits(&ours.table), bits(&theirs.table), "what the codes of scales mean");
         assert!(ours.indices == theirs.indices, "{set}: indices");
         let apart = (ours.offset / theirs.offset - 1.0).abs();
@@ -288,14 +277,14 @@ fn nf4_is_that_of_bitsandbytes() {
 /// The largest value of a block of these has eight bits, so that no sum of them is rounded, in whatever order.
 #[test]
 fn nf4_with_an_exact_mean_is_that_of_bitsandbytes_to_the_bit() {
-    let Some(python) = python("quantise_nf4.py", "--probe") else { return };
+    let Some(peers) = peers("quantise_nf4.py", "--probe") else { return };
     let mut values: Vec<f32> = (0..128 * COLS as u64).map(|i| (0.01 * gaussian(11, i)) as f32).collect();
     for (block, values) in values.chunks_exact_mut(64).enumerate() {
         let largest = (1 + rng::below(rng::key(&[12, block as u64]), 255)) as f32 / 1024.0;
         values.iter_mut().for_each(|value| *value = value.clamp(-largest, largest));
         values[block % 64] = if block % 3 == 0 { -largest } else { largest };
     }
-    let (theirs, ours) = (their_nf4(&python, &values), our_nf4(&values));
+    let (theirs, ours) = (their_nf4(&peers, &values), our_nf4(&values));
     assert_eq!(ours.offset.to_bits(), theirs.offset.to_bits(), "offset");
     assert_eq!(ours.indices, theirs.indices, "indices");
     assert_eq!(ours.codes, theirs.codes, "codes of scales");

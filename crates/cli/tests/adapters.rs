@@ -137,13 +137,13 @@ fn a_configuration_is_taken_over_and_trains() {
 #[test]
 fn strict_refuses_what_has_no_counterpart() {
     let scratch = Scratch::new();
-    scratch.write("axolotl.yml", &format!("{AXOLOTL}load_in_4bit: true\n"));
+    scratch.write("axolotl.yml", &format!("{AXOLOTL}neftune_noise_alpha: 5\n"));
     let args = ["import", "config", "axolotl.yml", "--out", "imported.yaml"];
     let strict = scratch.ft(&[&args[..], &["--strict"]].concat());
-    strict.refused(3, &["no counterpart  load_in_4bit: true", "1 keys have no counterpart"]);
+    strict.refused(3, &["no counterpart  neftune_noise_alpha: 5", "1 keys have no counterpart"]);
     assert!(!scratch.path("imported.yaml").exists());
     let said = scratch.ft(&args).done();
-    assert!(said.stderr.contains("no counterpart  load_in_4bit: true"), "{}", said.stderr);
+    assert!(said.stderr.contains("no counterpart  neftune_noise_alpha: 5"), "{}", said.stderr);
     scratch.write("other.yml", "a: 1\n");
     scratch.ft(&["import", "config", "other.yml"]).refused(2, &["other.yml: its keys are those of no tool"]);
     scratch.ft(&["import", "config", "missing.yml"]).refused(1, &["missing.yml"]);

@@ -12,10 +12,12 @@ use attune_compute::cpu::Cpu;
 use attune_compute::rng;
 use attune_export::Tuned;
 use attune_export::gate::{GateReport, Limits, Side, compare, default_prompts};
+use attune_export::hf::{AffineOptions, FolderOptions, write_folder};
 use attune_export::ollama::{TurnTexts, modelfile};
 use attune_export::tuned::open_model;
+use attune_formats::files::DirWriter;
 use attune_formats::gguf::{GgufFile, PlannedTensor as GgufTensor, Value as GgufValue, write_file};
-use attune_formats::tensors::{self, F32Tensor, TensorView};
+use attune_formats::tensors::{self, F32Tensor, TensorView, WeightFolder};
 use attune_model::{Adapter, AdapterSpec, BaseModel, LayerChoice, Targets};
 use attune_text::{LoadOptions, TextModel};
 use serde_json::{Value, json};
@@ -545,4 +547,139 @@ fn an_ollama_folder_has_the_file_and_how_to_talk_to_it() {
     for part in ["FROM ./model.gguf", "TEMPLATE \"\"\"", "<|im_start|>user\\n", "PARAMETER stop \"<|im_end|>\""] {
         assert!(file.contains(part), "{part} is not in {file}");
     }
+}
+
+#[test]
+fn a_folder_for_mlx_is_read_back_in_every_number_of_bits() {
+    let scratch = Scratch::with_base(&wide_base());
+    write_adapter(&scratch, "adapter", 1.0);
+    let export = |model: &str, out: &str, more: &[&str]| {
+        let args = ["export", "mlx", "--model", model, "--adapter", "adapter", "--out", out, "--json"];
+        scratch.ft(&[&args[..], more].concat()).done().json()
+    };
+    let size = |folder: &str| scratch.read(&format!("{folder}/model.safetensors")).len();
+    let ask = |args: &[&str]| {
+        let all = ["generate", "--prompt", "Count from one.", "--max-tokens", "8", "--json", "--model"];
+        scratch.ft(&[&all[..], args].concat()).done().json()["token_ids"].clone()
+    };
+    let report = export("base", "plain", &["--dtype", "bf16"]);
+    assert_eq!((&report["format"], &report["gate"]["limits"]["mean_kl"]), (&json!("mlx-lm bf16"), &json!(0.01)));
+    assert_eq!(scratch.read_json("plain/config.json").get("quantization"), None);
+    let mut sizes = vec![size("plain")];
+    for (bits, group) in [(8, 32), (8, 64), (8, 128), (4, 32), (4, 64), (4, 128)] {
+        let out = format!("mlx-{bits}-{group}");
+        let (bits, group) = (bits.to_string(), group.to_string());
+        let report = export("base", &out, &["--bits", &bits, "--group-size", &group, "--dtype", "bf16"]);
+        assert_eq!(report["gate"]["accepted"], json!(true), "{report}");
+        assert_eq!(report["format"], json!(format!("mlx-lm {bits}-bit in groups of {group}, scales in bf16")));
+        let config = scratch.read_json(&format!("{out}/config.json"));
+        let numbers: Value =
+            serde_json::from_str(&format!(r#"{{"group_size": {group}, "bits": {bits}, "mode": "affine"}}"#))
+                .expect("JSON");
+        assert_eq!((&config["quantization"], &config["quantization_config"]), (&numbers, &numbers));
+        if bits == "8" {
+            assert_eq!(ask(&[&out]), ask(&["base", "--adapter", "adapter"]), "{out}");
+        }
+        sizes.push(size(&out));
+    }
+    assert!(sizes.is_sorted_by(|a, b| a > b), "{sizes:?}");
+
+    // A quantised folder is a base: trained on, fused into 16 bits, and copied as it is where nothing is added.
+    scratch.configure(&json!({"model": {"path": "mlx-4-64"}, "training": {"steps": 2}, "logging": {"dir": "runs"}}));
+    scratch.ft(&["train", "ft.yaml", "--out", "runs/one", "--json"]).done();
+    scratch.ft(&["fuse", "--model", "mlx-4-64", "--adapter", "adapter", "--out", "fused"]).done();
+    let fused = scratch.read_json("fused/config.json");
+    assert_eq!((fused.get("quantization"), &fused["torch_dtype"]), (None, &json!("bfloat16")));
+    let copy = ["--model", "mlx-4-64", "--bits", "4", "--out", "copy"];
+    scratch.ft(&[&["export", "mlx"][..], &copy].concat()).done();
+    assert!(scratch.read("copy/model.safetensors") == scratch.read("mlx-4-64/model.safetensors"));
+    scratch.configure(&json!({"model": {"path": "mlx-4-64", "quantize": "nf4"}}));
+    scratch
+        .ft(&["train", "ft.yaml", "--out", "runs/two"])
+        .refused(1, &["is stored as affine 4-bit", "set model.quantize to none"]);
+}
+
+#[test]
+fn shards_of_a_folder_for_mlx_keep_codes_and_scales_together() {
+    let scratch = Scratch::with_base(&wide_base());
+    let tuned = Tuned::load(&scratch.path("base"), None, &LoadOptions::default()).expect("a base");
+    let backend = Cpu::new(Some(1)).expect("a backend");
+    let write = |name: &str, shard_bytes| {
+        let dir = DirWriter::create(&scratch.path(name)).expect("a folder");
+        let affine = Some(AffineOptions { bits: 4, group_len: 32 });
+        let options = FolderOptions { affine, shard_bytes, format: "mlx", ..FolderOptions::default() };
+        write_folder(&dir, &tuned, &backend, &options).expect("a folder");
+        dir.commit().expect("a folder");
+        WeightFolder::open(&scratch.path(name)).expect("weights")
+    };
+    let (whole, sharded) = (write("whole", u64::MAX), write("sharded", 300_000));
+    assert!(sharded.files().count() > 3);
+    assert_eq!(whole.names().collect::<Vec<_>>(), sharded.names().collect::<Vec<_>>());
+    for (a, b) in whole.tensors().zip(sharded.tensors()) {
+        assert!((&a.name, a.dtype, &a.shape, a.bytes()) == (&b.name, b.dtype, &b.shape, b.bytes()), "{}", a.name);
+        let (_, range) = a.shared();
+        let file_begin = range.start % 4;
+        assert!(a.dtype != tensors::DType::U32 || file_begin == 0, "{} begins at {}", a.name, range.start);
+    }
+    // Vectors stay plain; rows that are no whole groups do, too.
+    assert!(whole.find("model.norm.scales").is_none() && whole.find("model.embed_tokens.scales").is_some());
+}
+
+#[test]
+fn broken_folders_of_mlx_are_refused_by_name() {
+    let scratch = Scratch::with_base(&wide_base());
+    scratch.ft(&["export", "mlx", "--model", "base", "--bits", "4", "--out", "good"]).done();
+    type Change<'a> = (&'a str, Value, &'a [&'a str]);
+    let faults: [Change; 6] = [
+        ("bits", json!(8), &["has shape [", "expected ["]),
+        ("group_size", json!(32), &["scales' has shape"]),
+        ("bits", json!(3), &["quantization with 3 bits in groups of 64 is not supported", "4 or 8 bits"]),
+        ("mode", json!("mxfp4"), &["quantization.mode mxfp4 is not supported"]),
+        ("bits", json!("four"), &["quantization.bits: expected a whole number"]),
+        (
+            "model.layers.0.self_attn.q_proj",
+            json!({"bits": 8, "group_size": 64}),
+            &["layers.0.self_attn.q_proj.weight"],
+        ),
+    ];
+    for (at, (key, value, said)) in faults.into_iter().enumerate() {
+        let name = format!("bad-{at}");
+        copy_folder(&scratch.path("good"), &scratch.path(&name));
+        change_json(scratch.path(&name).join("config.json"), |config| config["quantization"][key] = value);
+        scratch.ft(&["generate", "--model", &name, "--prompt", "x"]).refused(1, said);
+    }
+    // A part is missing.
+    let path = scratch.path("good/model.safetensors");
+    let mut bytes = fs::read(&path).expect("a file");
+    let header = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) as usize;
+    let text = String::from_utf8(bytes[8..8 + header].to_vec()).expect("JSON");
+    bytes.splice(8..8 + header, text.replace("q_proj.biases", "q_proj.biasez").into_bytes());
+    fs::write(&path, bytes).expect("a file");
+    scratch.ft(&["generate", "--model", "good", "--prompt", "x"]).refused(1, &["q_proj.biases' is missing"]);
+}
+
+#[test]
+fn a_gguf_base_takes_a_tokenizer_of_ones_own() {
+    let scratch = Scratch::with_base(&wide_base());
+    scratch.ft(&["export", "gguf", "--model", "base", "--type", "f32", "--out", "base.gguf"]).done();
+    // The same tokenizer in a folder gives the same ids; without its file the run stops, so it is that folder's.
+    copy_folder(&scratch.path("base"), &scratch.path("other"));
+    let train = |more: &[&str]| {
+        let args =
+            ["train", "ft.yaml", "--set", "model.path=base.gguf", "--set", "training.steps=1", "--json", "--out"];
+        scratch.ft(&[&args[..], more].concat())
+    };
+    train(&["runs/own"]).done();
+    train(&["runs/other", "--set", "model.tokenizer=other"]).done();
+    let losses = |run: &str| {
+        let text = String::from_utf8(scratch.read(&format!("{run}/metrics.jsonl"))).expect("text");
+        let first: Value = serde_json::from_str(text.lines().next().expect("a step")).expect("JSON");
+        first["loss"].clone()
+    };
+    assert_eq!(losses("runs/own"), losses("runs/other"), "the same ids");
+    let config = String::from_utf8(scratch.read("runs/other/config.yaml")).expect("text");
+    assert!(config.contains("other"), "{config}");
+    fs::remove_file(scratch.path("other/tokenizer.json")).expect("a file");
+    let said = train(&["runs/none", "--set", "model.tokenizer=other"]);
+    assert!(said.code != Some(0) && said.stderr.contains("other"), "{}", said.stderr);
 }

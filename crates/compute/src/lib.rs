@@ -29,4 +29,4 @@ pub use backend::{
 };
 pub use blocks::BlockType;
 pub use tensor::{Tensor, Values, ValuesMut};
-pub use weight::{DType, Weight};
+pub use weight::{DType, Weight, WeightPart};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use half::{bf16, f16};
 
-use crate::blocks::{BlockMatrix, BlockType};
+use crate::blocks::{Affine, BlockMatrix, BlockType};
 
 /// How the elements of a frozen weight are stored (little endian).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,7 +22,7 @@ pub enum DType {
 }
 
 /// The types whose elements can be addressed one by one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Element {
     F32,
     Bf16,
@@ -92,8 +92,32 @@ pub struct Weight {
     cols: usize,
     memory: Arc<dyn AsRef<[u8]> + Send + Sync>,
     range: Range<usize>,
+    /// Scales and biases of affine groups.
+    tails: Option<[WeightPart; 2]>,
     /// Rows of a head whose halves are stored as pairs.
     interleaved: Option<usize>,
+}
+
+/// A part of a weight: where in which memory.
+#[derive(Clone)]
+pub struct WeightPart {
+    memory: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    range: Range<usize>,
+}
+
+impl WeightPart {
+    /// `range` of `memory`.
+    ///
+    /// # Panics
+    /// If the range lies outside of the memory.
+    pub fn new(memory: Arc<dyn AsRef<[u8]> + Send + Sync>, range: Range<usize>) -> Self {
+        assert!(range.end <= (*memory).as_ref().len(), "weight range {range:?} ends outside of its memory");
+        Self { memory, range }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &(*self.memory).as_ref()[self.range.clone()]
+    }
 }
 
 impl fmt::Debug for Weight {
@@ -117,7 +141,27 @@ impl Weight {
         let expected_bytes = dtype.matrix_bytes(rows, cols);
         assert_eq!(Some(range.len()), expected_bytes, "bytes of a {dtype:?} weight [{rows}, {cols}]");
         assert!(range.end <= (*memory).as_ref().len(), "weight range {range:?} ends outside of its memory");
-        Self { dtype, rows, cols, memory, range, interleaved: None }
+        if let DType::Block(BlockType::Affine(affine)) = dtype {
+            let Some(parts) = affine.parts(rows, cols) else { unreachable!("a matrix has parts") };
+            let part = |part: Range<usize>| {
+                WeightPart::new(Arc::clone(&memory), range.start + part.start..range.start + part.end)
+            };
+            return Self::affine(affine, rows, cols, parts.map(part));
+        }
+        Self { dtype, rows, cols, memory, range, tails: None, interleaved: None }
+    }
+
+    /// A weight in affine groups, whose codes, scales and biases lie apart.
+    ///
+    /// # Panics
+    /// If the parts do not have the sizes of [`Affine::parts`].
+    pub fn affine(affine: Affine, rows: usize, cols: usize, parts: [WeightPart; 3]) -> Self {
+        let expected = affine.parts(rows, cols).map(|parts| parts.map(|part| part.len()));
+        let sizes = parts.each_ref().map(|part| part.range.len());
+        assert_eq!(Some(sizes), expected, "bytes of the parts of a weight [{rows}, {cols}], {affine}");
+        let [WeightPart { memory, range }, scales, biases] = parts;
+        let dtype = DType::Block(BlockType::Affine(affine));
+        Self { dtype, rows, cols, memory, range, tails: Some([scales, biases]), interleaved: None }
     }
 
     /// A weight of its own, from `f32` values.
@@ -189,9 +233,19 @@ impl Weight {
         self.cols
     }
 
-    /// The stored bytes, row after row in their stored order, little endian, possibly unaligned.
+    /// The stored bytes, row after row in their stored order, little endian, possibly unaligned; of affine groups the codes.
     pub fn bytes(&self) -> &[u8] {
         &(*self.memory).as_ref()[self.range.clone()]
+    }
+
+    /// The stored scales and biases of affine groups.
+    pub fn affine_tails(&self) -> Option<[&[u8]; 2]> {
+        self.tails.as_ref().map(|tails| tails.each_ref().map(WeightPart::bytes))
+    }
+
+    /// Bytes of all that is stored of it.
+    pub fn size_bytes(&self) -> usize {
+        self.range.len() + self.tails.iter().flatten().map(|part| part.range.len()).sum::<usize>()
     }
 
     /// The stored bytes of one row; for NF4 without what its scales' codes mean, which stands behind the last row.
@@ -204,7 +258,12 @@ impl Weight {
     /// The stored blocks, in the stored order of the rows; `None` where the elements are no blocks.
     pub(crate) fn blocks(&self) -> Option<BlockMatrix<'_>> {
         match self.dtype {
-            DType::Block(kind) => Some(BlockMatrix::new(kind, self.bytes(), self.rows, self.cols)),
+            DType::Block(kind) => Some(match (kind, self.affine_tails()) {
+                (BlockType::Affine(affine), Some([scales, biases])) => {
+                    BlockMatrix::of_parts(affine, [self.bytes(), scales, biases], self.rows, self.cols)
+                }
+                _ => BlockMatrix::new(kind, self.bytes(), self.rows, self.cols),
+            }),
             DType::F32 | DType::Bf16 | DType::F16 => None,
         }
     }
@@ -249,8 +308,8 @@ impl Weight {
                     *value = f16::from_le_bytes([b[0], b[1]]).to_f32();
                 }
             }
-            DType::Block(kind) => {
-                let matrix = BlockMatrix::new(kind, self.bytes(), self.rows, self.cols);
+            DType::Block(_) => {
+                let Some(matrix) = self.blocks() else { unreachable!("it has blocks") };
                 matrix.decode(self.stored_row(row), first_col, out);
             }
         }

@@ -10,7 +10,9 @@ use attune_compute::blocks::BlockMatrix;
 use attune_compute::blocks::encode::{NF4_TABLE, nf4_scale_table};
 use attune_compute::cpu::Cpu;
 use attune_compute::reference::Reference;
-use attune_compute::{Backend, BlockType, DType, LinearArgs, LinearGradient, Tensor, Weight, WeightProduct};
+use attune_compute::{
+    Backend, BlockType, DType, LinearArgs, LinearGradient, Tensor, Weight, WeightPart, WeightProduct,
+};
 use common::*;
 use half::f16;
 
@@ -51,6 +53,22 @@ fn value_at(kind: BlockType, bytes: &[u8], (rows, cols): (usize, usize), (row, c
             let scale = i8::from_le_bytes([block[192 + at / 16]]);
             half(208) * f32::from(scale) * (lower + 16 * upper - 32) as f32
         }
+        BlockType::Affine(affine) => {
+            let code = match affine.bits() {
+                4 => nibble(bytes_of_row[col / 2], col % 2 == 1),
+                _ => i32::from(bytes_of_row[col]),
+            };
+            let [_, scales, biases] = affine.parts(rows, cols).unwrap();
+            let group = row * (cols / affine.group_len()) + col / affine.group_len();
+            let dtype = affine.scale_dtype();
+            let size = dtype.element_bytes().unwrap();
+            let float = |part: &std::ops::Range<usize>| {
+                let bytes = bytes[part.start + group * size..][..size].to_vec();
+                Weight::new(dtype, 1, 1, Arc::new(bytes), 0..size).at(0, 0)
+            };
+            let round = |value: f32| Weight::from_f32_as(dtype, 1, 1, &[value]).at(0, 0);
+            round(round(float(&scales) * code as f32) + float(&biases))
+        }
         BlockType::Nf4 => {
             let index = nibble(bytes_of_row[col / 2], col % 2 == 0) as usize;
             let code = usize::from(bytes_of_row[cols / 2 + col / 64]);
@@ -63,7 +81,7 @@ fn value_at(kind: BlockType, bytes: &[u8], (rows, cols): (usize, usize), (row, c
 
 #[test]
 fn every_value_is_what_the_layout_says() {
-    for kind in BlockType::ALL {
+    for kind in block_types() {
         for (rows, blocks) in [(1, 1), (3, 2), (31, 3), (90, 5)] {
             let cols = blocks * kind.block_len();
             let bytes = block_bytes(kind, 7, rows, cols);
@@ -139,7 +157,7 @@ const ROWS: [usize; 9] = [1, 2, 31, 32, 33, 65, 257, 300, 530];
 #[test]
 fn products_are_those_of_the_decoded_weight() {
     for cpu in cpus(2) {
-        for kind in BlockType::ALL {
+        for kind in block_types() {
             for (i, &rows) in ROWS.iter().enumerate() {
                 for blocks in 1..=3 {
                     let tokens = [1, 2, 5, 17, 40][(i + blocks) % 5];
@@ -161,7 +179,7 @@ fn products_are_those_of_the_decoded_weight() {
 
 #[test]
 fn products_of_interleaved_rows_are_those_of_the_rows_in_order() {
-    let dtypes = DTYPES.into_iter().chain(BlockType::ALL.map(DType::Block));
+    let dtypes = DTYPES.into_iter().chain(block_types().into_iter().map(DType::Block));
     for cpu in cpus(2) {
         for dtype in dtypes.clone() {
             for (rows, head_dim) in [(2, 2), (64, 4), (96, 32), (640, 128)] {
@@ -186,17 +204,38 @@ fn products_of_interleaved_rows_are_those_of_the_rows_in_order() {
     }
 }
 
+/// Scales of affine groups are elsewhere in a file than their codes.
+#[test]
+fn parts_that_lie_apart_are_read_as_those_in_one_piece() {
+    for kind in block_types() {
+        let BlockType::Affine(affine) = kind else { continue };
+        let whole = block_weight(kind, 5, 66, 256);
+        let tails = whole.affine_tails().unwrap();
+        let part = |bytes: &[u8], before: usize| {
+            let memory = [&vec![0xa5; before], bytes, &[0xa5; 3]].concat();
+            WeightPart::new(Arc::new(memory), before..before + bytes.len())
+        };
+        let parts = [part(whole.bytes(), 1), part(tails[0], 7), part(tails[1], 2)];
+        let apart = Weight::affine(affine, 66, 256, parts);
+        assert_eq!(apart.size_bytes(), kind.matrix_bytes(66, 256).unwrap());
+        assert!(read_all(&apart) == read_all(&whole));
+        for cpu in cpus(2) {
+            assert!(products(&cpu, &apart, 5) == products(&cpu, &whole, 5), "{} {kind}", cpu.name());
+        }
+    }
+}
+
 /// A guard for the tests above: they must see a single wrong code.
 #[test]
 fn one_wrong_code_changes_a_product() {
     for cpu in cpus(1) {
-        for kind in BlockType::ALL {
+        for kind in block_types() {
             let (rows, cols) = (33, kind.block_len());
             let mut bytes = block_bytes(kind, 5, rows, cols);
             let good = products(&cpu, &block_weight(kind, 5, rows, cols), 5);
-            // A code of the last row: behind the scales in every type but Q6_K, whose codes come first.
+            // A code of the last row: behind the scales in all types but those whose codes come first.
             let last_row = (rows - 1) * kind.row_bytes(cols).unwrap();
-            bytes[last_row + if kind == BlockType::Q6K { 5 } else { 16 }] ^= 0x44;
+            bytes[last_row + if matches!(kind, BlockType::Q6K | BlockType::Affine(_)) { 5 } else { 16 }] ^= 0x44;
             let range = 0..bytes.len();
             let bad = Weight::new(DType::Block(kind), rows, cols, Arc::new(bytes), range);
             assert!(products(&cpu, &bad, 5) != good, "{} {kind}", cpu.name());
@@ -208,7 +247,7 @@ fn one_wrong_code_changes_a_product() {
 #[test]
 fn products_are_close_to_the_reference() {
     for cpu in cpus(2) {
-        for kind in BlockType::ALL {
+        for kind in block_types() {
             for (rows, blocks, tokens) in [(1, 1, 1), (31, 2, 3), (33, 3, 7)] {
                 let weight = block_weight(kind, 5, rows, blocks * kind.block_len());
                 let (inputs, what) = (weight.cols(), format!("{} {weight:?}", cpu.name()));
@@ -234,7 +273,7 @@ fn products_are_close_to_the_reference() {
 
 #[test]
 fn kept_panels_and_threads_change_no_bit() {
-    for kind in BlockType::ALL {
+    for kind in block_types() {
         for interleaved in [false, true] {
             let weight = block_weight(kind, 5, 640, 1024);
             let weight = if interleaved { weight.with_interleaved_rows(128) } else { weight };

@@ -4,7 +4,7 @@
 mod common;
 
 use attune_compute::{
-    AttentionArgs, BlockType, DType, Dropout, LinearArgs, RopeTable, SidePath, SidePathGradient, Tensor, Weight,
+    AttentionArgs, DType, Dropout, LinearArgs, RopeTable, SidePath, SidePathGradient, Tensor, Weight,
 };
 use common::*;
 
@@ -120,7 +120,7 @@ fn linear_with_side_path_and_dropout() {
 /// has their products; those in `bf16` are too coarse for differences).
 #[test]
 fn linear_over_blocks() {
-    for kind in BlockType::ALL {
+    for kind in block_types() {
         let weight = block_weight(kind, 3, 8, 2 * kind.block_len()).with_interleaved_rows(4);
         let (x, dy) = (tensor(1, 4, weight.cols()), tensor(2, 4, 8));
         let args = LinearArgs::frozen(&weight, None);

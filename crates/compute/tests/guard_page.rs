@@ -11,7 +11,7 @@ use std::ffi::{c_int, c_long, c_void};
 use std::sync::Arc;
 
 use attune_compute::{
-    AdamWArgs, AttentionArgs, Backend, BlockType, DType, LinearArgs, SidePath, SidePathGradient, Tensor, Weight,
+    AdamWArgs, AttentionArgs, Backend, DType, LinearArgs, SidePath, SidePathGradient, Tensor, Weight,
 };
 use common::*;
 
@@ -151,7 +151,7 @@ fn linear() {
 #[test]
 fn linear_in_blocks() {
     for side in [Side::Front, Side::Back] {
-        for kind in BlockType::ALL {
+        for kind in block_types() {
             for (tokens, blocks, outputs) in [(1, 1, 1), (1, 2, 64), (3, 1, 33), (5, 3, 34), (20, 2, 96), (33, 5, 31)] {
                 let inputs = blocks * kind.block_len();
                 let bytes = block_bytes(kind, 3, outputs, inputs);

@@ -11,7 +11,7 @@ use attune_text::LoadOptions;
 use crate::error::ExportError;
 use crate::gate::{GateReport, Limits, Prompt, Side, compare};
 use crate::gguf::{Types, type_of_base, write_gguf};
-use crate::hf::{FolderOptions, write_folder};
+use crate::hf::{AffineOptions, FolderOptions, write_folder};
 use crate::report::{ExportReport, REPORT_FILE, adapter_hash, with_ending};
 use crate::tuned::{Tuned, open_model};
 
@@ -49,9 +49,15 @@ pub fn export_folder(
     let dir = DirWriter::create(out)?;
     let written = write_folder(&dir, tuned, &alone()?, options)?;
     let seconds = begin.elapsed().as_secs_f64();
+    let of_type = options.affine.map_or(Limits::ROUNDED, AffineOptions::limits);
     let reader = if options.format == "mlx" { "mlx-lm" } else { "Hugging Face" };
-    let gate = read_back(tuned, backend, dir.path(), proof.limits.unwrap_or(Limits::ROUNDED), proof)?;
-    let format = format!("{reader} {}", written.dtype);
+    let gate = read_back(tuned, backend, dir.path(), proof.limits.unwrap_or(of_type), proof)?;
+    let format = match options.affine {
+        None => format!("{reader} {}", written.dtype),
+        Some(AffineOptions { bits, group_len }) => {
+            format!("{reader} {bits}-bit in groups of {group_len}, scales in {}", written.dtype)
+        }
+    };
     let mut report = report(tuned, format, out, (written.tensors, written.changed, written.bytes), seconds, gate)?;
     report.sync_seconds = written.sync_seconds;
     dir.write(REPORT_FILE, report.to_json().as_bytes())?;

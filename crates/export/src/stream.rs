@@ -8,7 +8,8 @@ use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::available_parallelism;
 
-use attune_compute::blocks::encode::{EncodeError, encode_row};
+use attune_compute::blocks::Affine;
+use attune_compute::blocks::encode::{AffineParts, EncodeError, encode_affine_row, encode_row};
 use attune_compute::{Backend, BlockType, DType, Tensor};
 
 use crate::error::ExportError;
@@ -50,6 +51,14 @@ impl Job<'_> {
         (same && self.tensor.module.is_none()).then(|| weight.bytes())
     }
 
+    /// Its affine groups, if it is written in such.
+    fn affine(&self) -> Option<Affine> {
+        match self.encoding.dtype {
+            DType::Block(BlockType::Affine(affine)) => Some(affine),
+            _ => None,
+        }
+    }
+
     /// First row and number of rows of each piece. Heads stay whole where their rows change places.
     fn pieces(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
         let (rows, cols) = self.tensor.matrix_shape();
@@ -89,7 +98,7 @@ fn encode_with<T>(jobs: &[Job], backend: &dyn Backend, threads: usize, write: im
         };
         let lanes = (0..threads).map(lane).collect();
         // Dropped when writing is over, which ends threads that still compute.
-        write(&mut Encoded { jobs, pieces: &pieces, lanes, next_job: 0, next_piece: 0 })
+        write(&mut Encoded { jobs, pieces: &pieces, lanes, next_job: 0, next_piece: 0, tails: Default::default() })
     })
 }
 
@@ -107,18 +116,29 @@ pub(crate) struct Encoded<'a> {
     lanes: Vec<Lane>,
     next_job: usize,
     next_piece: usize,
+    /// Scales and biases of the last job, if it has affine groups.
+    tails: [Vec<u8>; 2],
 }
 
 impl Encoded<'_> {
-    /// Writes the bytes of the next job; the inner error says why a value cannot be written.
+    /// Writes the bytes of the next job, of affine groups the codes; the inner error says why a value cannot be written.
     pub(crate) fn write_next(&mut self, out: &mut dyn Write) -> io::Result<Result<(), ExportError>> {
         let job = self.next_job;
         self.next_job += 1;
+        self.tails.iter_mut().for_each(Vec::clear);
         if let Some(bytes) = self.jobs[job].copied() {
+            if let Values::Matrix(weight) = self.jobs[job].tensor.values
+                && let Some(tails) = weight.affine_tails()
+            {
+                self.tails = tails.map(<[u8]>::to_vec);
+            }
             return out.write_all(bytes).map(Ok);
         }
+        let affine = self.jobs[job].affine();
+        let (_, cols) = self.jobs[job].tensor.matrix_shape();
         while self.pieces.get(self.next_piece).is_some_and(|piece| piece.job == job) {
             let lane = &self.lanes[self.next_piece % self.lanes.len()];
+            let rows = self.pieces[self.next_piece].rows;
             self.next_piece += 1;
             // A thread that panicked passes its panic on when the scope ends.
             let encoded = lane.encoded.recv().map_err(|_| io::Error::other("a thread has stopped"))?;
@@ -126,11 +146,23 @@ impl Encoded<'_> {
                 Ok(bytes) => bytes,
                 Err(refused) => return Ok(Err(refused)),
             };
-            out.write_all(&bytes)?;
+            match affine.and_then(|affine| affine.parts(rows, cols)) {
+                None => out.write_all(&bytes)?,
+                Some([codes, scales, biases]) => {
+                    out.write_all(&bytes[codes])?;
+                    self.tails[0].extend_from_slice(&bytes[scales]);
+                    self.tails[1].extend_from_slice(&bytes[biases]);
+                }
+            }
             // Nobody takes it when that was the thread's last piece.
             let _ = lane.give_back.send(bytes);
         }
         Ok(Ok(()))
+    }
+
+    /// Scales and biases of the job that was written last; empty if it has no affine groups.
+    pub(crate) fn tails(&self) -> [&[u8]; 2] {
+        self.tails.each_ref().map(Vec::as_slice)
     }
 }
 
@@ -184,6 +216,7 @@ fn interleave(rows: &Tensor, head_dim: usize) -> Tensor {
 fn encode(rows: &Tensor, dtype: DType, out: &mut Vec<u8>) -> Result<(), usize> {
     match (FloatType::of(dtype), dtype) {
         (Some(float), _) => round_into(rows.data(), float, out),
+        (None, DType::Block(BlockType::Affine(affine))) => encode_affine(rows, affine, out),
         (None, DType::Block(kind)) => encode_blocks(rows, kind, out),
         (None, other) => unreachable!("{other:?} is a type of floats"),
     }
@@ -194,15 +227,30 @@ fn encode_blocks(rows: &Tensor, kind: BlockType, out: &mut Vec<u8>) -> Result<()
     let Some(row_bytes) = kind.row_bytes(cols) else { panic!("rows of {cols} values as {kind}") };
     out.reserve_exact(rows.rows() * row_bytes);
     for (row, values) in rows.data().chunks_exact(cols).enumerate() {
-        match encode_row(kind, values, out) {
-            Ok(()) => {}
-            Err(EncodeError::NotFinite { index, .. } | EncodeError::TooLarge { index, .. }) => {
-                return Err(row * cols + index);
-            }
-            Err(error) => panic!("{error}"),
-        }
+        encode_row(kind, values, out).map_err(|error| row * cols + bad_value(error))?;
     }
     Ok(())
+}
+
+/// The codes of all rows, then their scales, then their biases.
+fn encode_affine(rows: &Tensor, affine: Affine, out: &mut Vec<u8>) -> Result<(), usize> {
+    let cols = rows.cols();
+    let mut parts = AffineParts { codes: std::mem::take(out), ..AffineParts::default() };
+    for (row, values) in rows.data().chunks_exact(cols).enumerate() {
+        encode_affine_row(affine, values, &mut parts).map_err(|error| row * cols + bad_value(error))?;
+    }
+    *out = parts.codes;
+    out.extend_from_slice(&parts.scales);
+    out.extend_from_slice(&parts.biases);
+    Ok(())
+}
+
+/// The index of the value that cannot be encoded.
+fn bad_value(error: EncodeError) -> usize {
+    match error {
+        EncodeError::NotFinite { index, .. } | EncodeError::TooLarge { index, .. } => index,
+        error => panic!("{error}"),
+    }
 }
 
 fn dtype_name(dtype: DType) -> String {

@@ -200,7 +200,7 @@ impl ModelError {
             Self::MissingTensor { .. } => "the download is incomplete or config.json belongs to another model; download the folder again".into(),
             Self::UnexpectedTensor { .. } => "config.json belongs to another model, or has a feature that Attune would leave out; check model_type and the bias keys".into(),
             Self::TensorShape { .. } => "config.json or adapter_config.json belongs to another model".into(),
-            Self::TensorType { .. } => "F32, F16 and BF16 weights are read, in GGUF files Q8_0, Q4_0, Q4_K, Q5_K and Q6_K, too; convert the model first".into(),
+            Self::TensorType { .. } => "F32, F16 and BF16 weights are read, in GGUF files Q8_0, Q4_0, Q4_K, Q5_K and Q6_K, too, and in models of mlx codes of type U32 with scales and biases; convert the model first".into(),
             Self::NonFinite { .. } => "the file is damaged or a broken training wrote it; download it again".into(),
             Self::Quantize { .. } => "set model.quantize to none, or to int8, whose blocks have 32 values".into(),
             Self::NoModuleMatched { .. } => "set adapter.target_modules to all-linear or to some of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, and check adapter.layers".into(),

@@ -42,7 +42,7 @@ impl BaseModel {
     pub fn quantized_bytes(&self, kind: BlockType) -> Option<u64> {
         let (mut plain, mut blocks) = (0, 0);
         for weight in self.linear_weights() {
-            plain += weight.bytes().len() as u64;
+            plain += weight.size_bytes() as u64;
             blocks += kind.matrix_bytes(weight.rows(), weight.cols())? as u64;
         }
         Some(self.size_bytes().saturating_sub(plain) + blocks)
@@ -60,9 +60,12 @@ impl BaseModel {
         threads: usize,
         cache: Option<&Path>,
     ) -> Result<(Self, Option<String>), ModelError> {
-        if let Some((name, weight)) = self.named_linears().find(|(_, weight)| matches!(weight.dtype(), DType::Block(_)))
-        {
-            let reason = format!("it is stored as {:?} already", weight.dtype());
+        let stored = self.named_linears().find_map(|(name, weight)| match weight.dtype() {
+            DType::Block(kind) => Some((name, kind)),
+            _ => None,
+        });
+        if let Some((name, kind)) = stored {
+            let reason = format!("it is stored as {kind} already");
             return Err(ModelError::Quantize { dir: self.path().to_path_buf(), name, reason });
         }
         self.check_blocks(kind)?;

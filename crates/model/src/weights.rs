@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use attune_compute::{DType, Weight, rng};
+use attune_compute::blocks::Affine;
+use attune_compute::{DType, Weight, WeightPart, rng};
 use attune_formats::gguf::{GgufFile, names};
 use attune_formats::tensors::{self, MappedTensor, Scan, WeightFolder};
 
 use crate::error::ModelError;
+use crate::families::{AffineNumbers, Quantization};
 use crate::gguf::is_gguf;
 use crate::spec::{DecoderSpec, Linear};
 
@@ -81,7 +83,8 @@ impl BaseModel {
         }
         let dir = path;
         let spec = DecoderSpec::read(dir)?;
-        let mut reader = Reader { dir, folder: WeightFolder::open(dir)?, used: BTreeSet::new() };
+        let quantization = Quantization::read(&dir.join("config.json"))?;
+        let mut reader = Reader { dir, folder: WeightFolder::open(dir)?, quantization, used: BTreeSet::new() };
         // Some tied checkpoints store the shared matrix under the head's name alone; Transformers opens them too.
         let embedding_name = match reader.folder.find(EMBEDDING) {
             None if spec.tied_head && reader.folder.find(HEAD).is_some() => HEAD,
@@ -91,7 +94,8 @@ impl BaseModel {
         let layers = (0..spec.layers).map(|layer| reader.layer(&spec, layer)).collect::<Result<Vec<_>, _>>()?;
         let final_norm = reader.vector("model.norm.weight", spec.hidden)?;
         let head = if spec.tied_head {
-            reader.used.insert(HEAD.into());
+            // Whatever is stored of it is the embedding, too.
+            reader.used.extend([HEAD.into(), affine_name(HEAD, "scales"), affine_name(HEAD, "biases")]);
             embedding.clone()
         } else {
             reader.matrix(HEAD, spec.vocabulary, spec.hidden)?
@@ -231,11 +235,14 @@ impl BaseModel {
 struct Reader<'a> {
     dir: &'a Path,
     folder: WeightFolder,
+    /// What mlx says of its quantised linears.
+    quantization: Option<Quantization>,
     used: BTreeSet<String>,
 }
 
 impl Reader<'_> {
-    fn tensor(&mut self, name: &str, expected: &[usize]) -> Result<&MappedTensor, ModelError> {
+    /// A tensor that is there, in that shape.
+    fn shaped(&mut self, name: &str, expected: &[usize]) -> Result<&MappedTensor, ModelError> {
         self.used.insert(name.to_string());
         let tensor = self
             .folder
@@ -249,21 +256,65 @@ impl Reader<'_> {
                 expected: expected.to_vec(),
             });
         }
+        Ok(tensor)
+    }
+
+    /// A tensor of numbers.
+    fn tensor(&mut self, name: &str, expected: &[usize]) -> Result<&MappedTensor, ModelError> {
+        let dir = self.dir.to_path_buf();
+        let tensor = self.shaped(name, expected)?;
         if storage_type(tensor).is_none() {
-            return Err(ModelError::TensorType {
-                dir: self.dir.to_path_buf(),
-                name: name.into(),
-                dtype: tensor.dtype.to_string(),
-            });
+            return Err(ModelError::TensorType { dir, name: name.into(), dtype: tensor.dtype.to_string() });
         }
         Ok(tensor)
     }
 
     fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Result<Weight, ModelError> {
+        if let Some(quantization) = &self.quantization {
+            let module = name.strip_suffix(".weight").unwrap_or(name);
+            // As in mlx-lm, the scales say which modules are quantised.
+            if self.folder.find(&affine_name(name, "scales")).is_some() {
+                let numbers = quantization.of(module);
+                return self.affine(name, numbers, rows, cols);
+            }
+        }
         let tensor = self.tensor(name, &[rows, cols])?;
         let Some(dtype) = storage_type(tensor) else { unreachable!("the type was checked") };
         let (file, range) = tensor.shared();
         Ok(Weight::new(dtype, rows, cols, file, range))
+    }
+
+    /// A matrix in affine groups: three tensors.
+    fn affine(
+        &mut self,
+        name: &str,
+        AffineNumbers { bits, group_len }: AffineNumbers,
+        rows: usize,
+        cols: usize,
+    ) -> Result<Weight, ModelError> {
+        let dir = self.dir.to_path_buf();
+        if !cols.is_multiple_of(group_len) {
+            let reason = format!("{name} has rows of {cols} values, which are no groups of {group_len}");
+            return Err(ModelError::ConfigKey { path: dir.join("config.json"), key: "quantization".into(), reason });
+        }
+        let codes = self.shaped(name, &[rows, cols * bits / 32])?.clone();
+        let scales = self.tensor(&affine_name(name, "scales"), &[rows, cols / group_len])?.clone();
+        let biases = self.tensor(&affine_name(name, "biases"), &[rows, cols / group_len])?.clone();
+        let wrong = match () {
+            () if codes.dtype != tensors::DType::U32 => Some(&codes),
+            () if biases.dtype != scales.dtype => Some(&biases),
+            () => None,
+        };
+        if let Some(MappedTensor { name, dtype, .. }) = wrong {
+            return Err(ModelError::TensorType { dir, name: name.clone(), dtype: dtype.to_string() });
+        }
+        let affine = storage_type(&scales).and_then(|scales| Affine::new(bits, group_len, scales));
+        let Some(affine) = affine else { unreachable!("numbers and type were checked") };
+        let part = |tensor: &MappedTensor| {
+            let (file, range) = tensor.shared();
+            WeightPart::new(file, range)
+        };
+        Ok(Weight::affine(affine, rows, cols, [&codes, &scales, &biases].map(part)))
     }
 
     fn vector(&mut self, name: &str, length: usize) -> Result<Vec<f32>, ModelError> {
@@ -314,6 +365,11 @@ impl Reader<'_> {
             }),
         }
     }
+}
+
+/// `x.weight` to `x.scales`.
+fn affine_name(name: &str, part: &str) -> String {
+    format!("{}.{part}", name.strip_suffix(".weight").unwrap_or(name))
 }
 
 fn storage_type(tensor: &MappedTensor) -> Option<DType> {

@@ -296,6 +296,14 @@ impl Inputs {
 /// When the base is stored in one that cannot be trained, and the configuration names no other.
 fn trained_dtype(config: &Config, base: &BaseModel) -> Result<DType, TrainError> {
     let stored = base.dtype();
+    let mut linears = base.layers.iter().flat_map(|layer| &layer.linears);
+    if let Some(linear) = linears.find(|linear| matches!(linear.weight.dtype(), DType::Block(_))) {
+        return Err(TrainError::Setting {
+            key: "adapter.method",
+            reason: format!("full, and the base is quantised ({:?})", linear.weight.dtype()),
+            hint: "train an adapter beside it, or take the base before it was quantised".into(),
+        });
+    }
     match (config.model.dtype, config.model.init) {
         (TrainedType::F32, _) | (TrainedType::Auto, ModelInit::Random) => Ok(DType::F32),
         (TrainedType::Bf16, _) => Ok(DType::Bf16),

@@ -4,6 +4,7 @@ mod adapter;
 pub(crate) mod common;
 mod gguf;
 mod hf;
+mod mlx;
 mod ollama;
 
 use crate::failure::Failure;
@@ -18,6 +19,7 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Format {
     Hf(hf::Args),
+    Mlx(mlx::Args),
     Gguf(gguf::Args),
     Ollama(ollama::Args),
     Adapter(adapter::Args),
@@ -26,6 +28,7 @@ enum Format {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     match &args.format {
         Format::Hf(args) => hf::run(args),
+        Format::Mlx(args) => mlx::run(args),
         Format::Gguf(args) => gguf::run(args),
         Format::Ollama(args) => ollama::run(args),
         Format::Adapter(args) => adapter::run(args),

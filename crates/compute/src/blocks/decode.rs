@@ -13,7 +13,7 @@
 use half::bf16;
 
 use super::encode::{NF4_TABLE, nf4_scale_table};
-use super::{BlockType, NF4_SCALE_GROUP};
+use super::{Affine, BlockType, NF4_SCALE_GROUP};
 
 /// Values that are decoded at a time.
 pub(crate) const GROUP: usize = 32;
@@ -29,6 +29,8 @@ pub struct BlockMatrix<'a> {
     cols: usize,
     row_bytes: usize,
     bytes: &'a [u8],
+    /// Scales and biases of affine groups; empty for all others.
+    tails: [&'a [u8]; 2],
 }
 
 impl<'a> BlockMatrix<'a> {
@@ -39,7 +41,19 @@ impl<'a> BlockMatrix<'a> {
     pub fn new(kind: BlockType, bytes: &'a [u8], rows: usize, cols: usize) -> Self {
         assert_eq!(Some(bytes.len()), kind.matrix_bytes(rows, cols), "bytes of a matrix of {kind} [{rows}, {cols}]");
         let Some(row_bytes) = kind.row_bytes(cols) else { unreachable!("a matrix has rows") };
-        Self { kind, rows, cols, row_bytes, bytes }
+        let BlockType::Affine(affine) = kind else {
+            return Self { kind, rows, cols, row_bytes, bytes, tails: [&[], &[]] };
+        };
+        let Some(parts) = affine.parts(rows, cols) else { unreachable!("a matrix has parts") };
+        let [codes, scales, biases] = parts.map(|part| &bytes[part]);
+        Self { kind, rows, cols, row_bytes, bytes: codes, tails: [scales, biases] }
+    }
+
+    /// A matrix in affine groups whose parts lie apart; their sizes were checked.
+    pub(crate) fn of_parts(affine: Affine, [codes, scales, biases]: [&'a [u8]; 3], rows: usize, cols: usize) -> Self {
+        let kind = BlockType::Affine(affine);
+        let Some(row_bytes) = kind.row_bytes(cols) else { panic!("rows of {cols} values in {affine}") };
+        Self { kind, rows, cols, row_bytes, bytes: codes, tails: [scales, biases] }
     }
 
     /// Decodes the columns from `first_col` on of a row into `out`.
@@ -84,6 +98,12 @@ impl<'a> BlockMatrix<'a> {
             BlockType::Q4K => decode_each((bytes, 8), first_group, groups, q4_k),
             BlockType::Q5K => decode_each((bytes, 8), first_group, groups, q5_k),
             BlockType::Q6K => decode_each((bytes, 8), first_group, groups, q6_k),
+            BlockType::Affine(affine) => {
+                let tails = (self.tails[0], self.tails[1]);
+                for (group, out) in (first_group..).zip(groups) {
+                    T::from_group(&affine.decode_group(bytes, tails, (row, group, self.cols)), out);
+                }
+            }
             BlockType::Nf4 => {
                 let (indices, codes) = bytes.split_at(self.cols / 2);
                 let (indices, _) = indices.as_chunks::<{ GROUP / 2 }>();
@@ -150,7 +170,7 @@ fn decode_each<T: FromGroup, const BYTES: usize>(
 /// Half precision to single, exact for every value but NaN, which stays NaN: the exponent is moved by a product, which
 /// is right for subnormal numbers, too.
 #[inline(always)]
-fn half(bytes: [u8; 2]) -> f32 {
+pub(super) fn half(bytes: [u8; 2]) -> f32 {
     const TWO_TO_112: f32 = f32::from_bits((127 + 112) << 23);
     let bits = u32::from(u16::from_le_bytes(bytes));
     let size = f32::from_bits((bits & 0x7fff) << 13) * TWO_TO_112;

@@ -1,4 +1,4 @@
-//! Matrices stored in blocks of few bits: the types of GGUF, and NF4 of QLoRA.
+//! Matrices stored in blocks of few bits: the types of GGUF, NF4 of QLoRA, and mlx's affine groups.
 //!
 //! A row is a run of blocks, so its length is a multiple of [`BlockType::block_len`], and rows can be read one by one.
 //!
@@ -15,14 +15,18 @@
 //! mean (double quantisation): one `f32` for every 256 blocks, counted over the whole matrix, and one `f32` offset. The
 //! scale of a block is `table[code] * second[block / 256] + offset`.
 //!
+//! Affine groups, as mlx has them, keep codes, scales and biases apart: [`Affine`].
+//!
 //! # Source
 //! ggml's `ggml-common.h` (layouts of the types of GGUF); Dettmers et al.: "QLoRA", 2023, and bitsandbytes.
 
+mod affine;
 mod decode;
 pub mod encode;
 
 use std::fmt;
 
+pub use affine::Affine;
 pub use decode::BlockMatrix;
 pub(crate) use decode::{GROUP, Nf4Indices, nf4_group};
 
@@ -41,13 +45,15 @@ pub enum BlockType {
     Q6K,
     /// 4.127 bits a value: quantiles of the normal distribution, scales quantised again.
     Nf4,
+    /// 4 or 8 bits a value, and a scale and a bias for each group.
+    Affine(Affine),
 }
 
 /// Blocks that share one second-level scale of NF4.
 pub const NF4_SCALE_GROUP: usize = 256;
 
 impl BlockType {
-    /// All of them.
+    /// All of them but the affine ones, which have parameters.
     pub const ALL: [Self; 6] = [Self::Q8_0, Self::Q4_0, Self::Q4K, Self::Q5K, Self::Q6K, Self::Nf4];
 
     /// Values of a block.
@@ -56,10 +62,11 @@ impl BlockType {
             Self::Q8_0 | Self::Q4_0 => 32,
             Self::Q4K | Self::Q5K | Self::Q6K => 256,
             Self::Nf4 => 64,
+            Self::Affine(affine) => affine.group_len(),
         }
     }
 
-    /// Bytes of a block.
+    /// Bytes of a block; of affine groups those of the codes.
     pub const fn block_bytes(self) -> usize {
         match self {
             Self::Q8_0 => 34,
@@ -68,6 +75,7 @@ impl BlockType {
             Self::Q5K => 176,
             Self::Q6K => 210,
             Self::Nf4 => 33,
+            Self::Affine(affine) => affine.code_bytes(),
         }
     }
 
@@ -87,6 +95,7 @@ impl BlockType {
                 let blocks = rows * (cols / self.block_len());
                 of_rows.checked_add((blocks.div_ceil(NF4_SCALE_GROUP) + 1).checked_mul(size_of::<f32>())?)
             }
+            Self::Affine(affine) => of_rows.checked_add(affine.tail_bytes(rows, cols)?.checked_mul(2)?),
             _ => Some(of_rows),
         }
     }
@@ -96,6 +105,7 @@ impl fmt::Display for BlockType {
     /// The name that GGUF (and QLoRA) use.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Affine(affine) => return affine.fmt(f),
             Self::Q8_0 => "Q8_0",
             Self::Q4_0 => "Q4_0",
             Self::Q4K => "Q4_K",

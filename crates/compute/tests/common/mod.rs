@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use attune_compute::blocks::Affine;
 use attune_compute::cpu::{Cpu, Isa};
 use attune_compute::reference::Reference;
 use attune_compute::{Backend, BlockType, DType, Tensor, Weight, rng};
@@ -134,6 +135,13 @@ pub fn tensor_bits(x: &Tensor) -> Vec<u32> {
     bits(x.to_dtype(DType::F32).data())
 }
 
+/// All types of blocks, the affine ones among them.
+pub fn block_types() -> Vec<BlockType> {
+    let affine = |bits, group, scales| BlockType::Affine(Affine::new(bits, group, scales).unwrap());
+    let of_mlx = [affine(4, 32, DType::F32), affine(4, 64, DType::Bf16), affine(8, 128, DType::F16)];
+    BlockType::ALL.into_iter().chain(of_mlx).collect()
+}
+
 /// Bytes of a matrix in blocks: all bits by chance, but the scales, which are finite and of the size of a weight's.
 pub fn block_bytes(kind: BlockType, seed: u64, rows: usize, cols: usize) -> Vec<u8> {
     let len = kind.matrix_bytes(rows, cols).unwrap();
@@ -147,6 +155,17 @@ pub fn block_bytes(kind: BlockType, seed: u64, rows: usize, cols: usize) -> Vec<
             let tail = rows * kind.row_bytes(cols).unwrap();
             for (i, value) in bytes[tail..].chunks_exact_mut(4).enumerate() {
                 value.copy_from_slice(&scale(seed + 1, i).to_le_bytes());
+            }
+            return bytes;
+        }
+        BlockType::Affine(affine) => {
+            let [_, scales, biases] = affine.parts(rows, cols).unwrap();
+            let size = affine.scale_dtype().element_bytes().unwrap();
+            for (part, seed, factor) in [(scales, seed + 1, 1.0), (biases, seed + 2, -6.0)] {
+                for (i, out) in bytes[part].chunks_exact_mut(size).enumerate() {
+                    let value = factor * scale(seed, i);
+                    out.copy_from_slice(Weight::from_f32_as(affine.scale_dtype(), 1, 1, &[value]).bytes());
+                }
             }
             return bytes;
         }

@@ -6,8 +6,8 @@
 use serde_json::{Value, json};
 
 use super::common::{
-    DEVICES, PLANNED, QUANTIZED, REPORT, TYPE, batch, dora, epochs, eval_steps, learning_rate, logging_steps,
-    max_grad_norm, max_steps, model, number, number_to, optimizer, save_steps, schedule, targets, text_of, whole,
+    DEVICES, PLANNED, REPORT, TYPE, batch, dora, epochs, eval_steps, learning_rate, logging_steps, max_grad_norm,
+    max_steps, model, number, number_to, optimizer, quantize, save_steps, schedule, targets, text_of, whole,
 };
 use super::{Draft, Fate, Rule, Source, Table, is_off};
 use Fate::{NoEffect, Nothing, To, Via};
@@ -44,8 +44,8 @@ pub(super) const TABLE: Table = Table {
         Rule("default_system_message", Nothing("the rows' own system messages are used")),
         Rule("special_tokens", Via(special_tokens)),
         Rule("tokens", Nothing("the vocabulary stays as it is")),
-        Rule("load_in_8bit", Nothing(QUANTIZED)),
-        Rule("load_in_4bit", Nothing(QUANTIZED)),
+        Rule("load_in_8bit", Via(|_, key, value, draft| quantize("int8", key, value, draft))),
+        Rule("load_in_4bit", Via(|_, key, value, draft| quantize("nf4", key, value, draft))),
         Rule("strict", NoEffect("unknown keys are always errors in ft.yaml")),
         Rule("datasets", Via(datasets)),
         Rule("test_datasets", Via(test_datasets)),
@@ -284,10 +284,14 @@ fn excess_length(_: &Source, key: &str, value: &Value, draft: &mut Draft) {
     }
 }
 
-fn adapter(_: &Source, key: &str, value: &Value, draft: &mut Draft) {
+fn adapter(source: &Source, key: &str, value: &Value, draft: &mut Draft) {
     match value.as_str() {
         Some("lora") => draft.without_effect(key, value, "adapters are what is trained here"),
-        Some("qlora") => draft.without_counterpart(key, value, QUANTIZED),
+        // Axolotl asks for load_in_4bit beside it.
+        Some("qlora") if source.get("load_in_4bit").is_some_and(|flag| !is_off(flag)) => {
+            draft.without_effect(key, value, "load_in_4bit says it");
+        }
+        Some("qlora") => draft.set("model.quantize", "nf4", key),
         _ => draft.without_counterpart(key, value, "only LoRA and DoRA are known: LoRA takes its place"),
     }
 }

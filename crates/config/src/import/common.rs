@@ -159,8 +159,15 @@ pub(super) const PLANNED: &str = "memory and layout are planned by `ft plan`, th
 pub(super) const REPORT: &str = "the run's folder has metrics.jsonl; nothing is sent anywhere";
 /// Devices.
 pub(super) const DEVICES: &str = "there is one process on one machine";
-/// Quantised bases.
-pub(super) const QUANTIZED: &str = "the base is trained over in the type of its files, which takes more memory";
+
+/// A flag for a base in so many bits.
+pub(super) fn quantize(to: &'static str, key: &str, value: &Value, draft: &mut Draft) {
+    match value {
+        _ if is_off(value) => draft.without_effect(key, value, "switched off"),
+        Value::Bool(true) => draft.set("model.quantize", to, key),
+        _ => draft.without_counterpart(key, value, "true or false is needed"),
+    }
+}
 
 /// A flag for DoRA.
 pub(super) fn dora(_: &Source, key: &str, value: &Value, draft: &mut Draft) {

@@ -8,8 +8,8 @@
 use serde_json::Value;
 
 use super::common::{
-    DEVICES, PLANNED, QUANTIZED, REPORT, TYPE, batch, dora, epochs, eval_steps, learning_rate, logging_steps,
-    max_grad_norm, max_steps, model, number, number_to, optimizer, save_steps, schedule, targets, text_of, whole,
+    DEVICES, PLANNED, REPORT, TYPE, batch, dora, epochs, eval_steps, learning_rate, logging_steps, max_grad_norm,
+    max_steps, model, number, number_to, optimizer, save_steps, schedule, targets, text_of, whole,
 };
 use super::{Draft, Fate, Rule, Source, Table, is_off};
 use Fate::{NoEffect, Nothing, To, Via};
@@ -109,9 +109,10 @@ pub(super) const TABLE: Table = Table {
         Rule("enable_liger_kernel", NoEffect(PLANNED)),
         Rule("use_unsloth", NoEffect(PLANNED)),
         Rule("upcast_layernorm", NoEffect("norms are computed in f32")),
-        Rule("quantization_bit", Nothing(QUANTIZED)),
-        Rule("quantization_method", Nothing(QUANTIZED)),
-        Rule("double_quantization", NoEffect("it counts for a quantised base alone")),
+        Rule("quantization_bit", Via(quantization_bit)),
+        Rule("quantization_method", Via(quantization_method)),
+        Rule("quantization_type", Via(quantization_type)),
+        Rule("double_quantization", NoEffect("the scales of nf4 are quantised, too, whatever it says")),
         Rule("rope_scaling", Nothing("the model's own config.json decides")),
         Rule("resize_vocab", Nothing("the vocabulary stays as it is")),
         Rule("add_tokens", Nothing("the vocabulary stays as it is")),
@@ -135,6 +136,29 @@ pub(super) const TABLE: Table = Table {
     ],
     assume,
 };
+
+/// What bitsandbytes does with so many bits.
+fn quantization_bit(_: &Source, key: &str, value: &Value, draft: &mut Draft) {
+    match whole(value) {
+        Some(4) => draft.set("model.quantize", "nf4", key),
+        Some(8) => draft.set("model.quantize", "int8", key),
+        _ => draft.without_counterpart(key, value, "4 bits (nf4) and 8 (int8) are known: the base stays as it is"),
+    }
+}
+
+fn quantization_method(_: &Source, key: &str, value: &Value, draft: &mut Draft) {
+    match value.as_str() {
+        Some("bnb" | "bitsandbytes") => draft.without_effect(key, value, "nf4 and int8 are the ways here"),
+        _ => draft.without_counterpart(key, value, "nf4 or int8 takes its place, as quantization_bit says"),
+    }
+}
+
+fn quantization_type(_: &Source, key: &str, value: &Value, draft: &mut Draft) {
+    match value.as_str() {
+        Some("nf4") => draft.without_effect(key, value, "four bits are nf4 here"),
+        _ => draft.without_counterpart(key, value, "four bits are nf4 here"),
+    }
+}
 
 fn stage(_: &Source, key: &str, value: &Value, draft: &mut Draft) {
     match value.as_str() {

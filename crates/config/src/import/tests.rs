@@ -4,7 +4,9 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::values::{AdapterMethod, CompletionStyle, DataFormat, Layers, Overlong, Schedule, TargetModules, TrainOn};
+use crate::values::{
+    AdapterMethod, CompletionStyle, DataFormat, Layers, Overlong, Quantize, Schedule, TargetModules, TrainOn,
+};
 
 fn imported(text: &str) -> (Imported, Config) {
     let imported = import_config(text).unwrap();
@@ -307,4 +309,33 @@ proptest! {
         let has_parts = matches!(value, Value::Object(_) | Value::Array(_));
         prop_assert!(has_parts || imported.yaml.contains(key) , "{}: {}\n{}", key, value, imported.yaml);
     }
+}
+
+#[test]
+fn quantised_bases() {
+    let quantize = |text: &str| {
+        let (imported, config) = imported(text);
+        let names = |notes: &[Note]| {
+            keys(notes).into_iter().filter(|key| *key != "data.train").map(str::to_string).collect::<Vec<_>>()
+        };
+        (config.model.quantize, names(&imported.without_counterpart), names(&imported.without_effect))
+    };
+    let axolotl = |more: &str| quantize(&format!("base_model: tiny\nmicro_batch_size: 1\n{more}"));
+    assert_eq!(axolotl("load_in_4bit: true\nadapter: qlora\n").0, Quantize::Nf4);
+    assert_eq!(axolotl("load_in_4bit: true\nadapter: qlora\n").2, ["adapter"]);
+    assert_eq!(axolotl("adapter: qlora\n"), (Quantize::Nf4, vec![], vec![]));
+    assert_eq!(axolotl("load_in_8bit: true\nadapter: lora\n").0, Quantize::Int8);
+    let (kind, missing, off) = axolotl("adapter: lora\nload_in_8bit: false\nload_in_4bit: false\n");
+    assert_eq!((kind, missing.len(), off.len()), (Quantize::None, 0, 3));
+    assert_eq!(axolotl("adapter: lora\nload_in_4bit: 4\n").1, ["load_in_4bit"]);
+
+    let factory = |more: &str| quantize(&format!("model_name_or_path: tiny\nfinetuning_type: lora\n{more}"));
+    let (kind, missing, _) = factory("quantization_bit: 4\nquantization_method: bnb\nquantization_type: nf4\n");
+    assert_eq!((kind, missing.len()), (Quantize::Nf4, 0));
+    assert_eq!(factory("quantization_bit: 8\n").0, Quantize::Int8);
+    let (kind, missing, _) = factory("quantization_bit: 3\nquantization_method: hqq\nquantization_type: fp4\n");
+    assert_eq!(
+        (kind, missing),
+        (Quantize::None, ["quantization_bit", "quantization_method", "quantization_type"].map(String::from).into())
+    );
 }

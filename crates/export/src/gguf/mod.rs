@@ -53,6 +53,8 @@ pub fn type_of_base(base: &BaseModel) -> GgufType {
         Some(DType::Block(BlockType::Q8_0)) => GgufType::Q8_0,
         Some(DType::Block(BlockType::Q4_0)) => GgufType::Q4_0,
         Some(DType::Block(BlockType::Q4K | BlockType::Nf4)) => GgufType::Q4KM,
+        Some(DType::Block(BlockType::Affine(affine))) if affine.bits() == 4 => GgufType::Q4KM,
+        Some(DType::Block(BlockType::Affine(_))) => GgufType::Q8_0,
         Some(DType::Block(BlockType::Q5K)) => GgufType::Q5KM,
         Some(DType::Block(BlockType::Q6K)) => GgufType::Q6K,
     }
@@ -175,6 +177,6 @@ fn ggml_type(dtype: DType) -> GgmlType {
         DType::Block(BlockType::Q4K) => GgmlType::Q4_K,
         DType::Block(BlockType::Q5K) => GgmlType::Q5_K,
         DType::Block(BlockType::Q6K) => GgmlType::Q6_K,
-        DType::Block(BlockType::Nf4) => panic!("NF4 is no type of GGUF"),
+        DType::Block(kind @ (BlockType::Nf4 | BlockType::Affine(_))) => panic!("{kind} is no type of GGUF"),
     }
 }

@@ -8,12 +8,18 @@ use serde_json::{Map, Value, json};
 
 use crate::error::ExportError;
 use crate::floats::FloatType;
+use crate::hf::AffineOptions;
 
 pub(super) const NAME: &str = "config.json";
 const MAX_BYTES: u64 = 16 << 20;
 
-/// The file. Of the base's own only the type of the weights changes.
-pub(super) fn text(base: &BaseModel, source: Option<&Path>, dtype: FloatType) -> Result<String, ExportError> {
+/// The file. Of the base's own only what says how weights are stored changes.
+pub(super) fn text(
+    base: &BaseModel,
+    source: Option<&Path>,
+    dtype: FloatType,
+    affine: Option<AffineOptions>,
+) -> Result<String, ExportError> {
     let mut config = match source {
         None => config_of_spec(&base.spec)?,
         Some(source) => {
@@ -25,6 +31,13 @@ pub(super) fn text(base: &BaseModel, source: Option<&Path>, dtype: FloatType) ->
         }
     };
     add_old_rope_keys(&mut config);
+    for key in ["quantization", "quantization_config"] {
+        // Those of a base of mlx do not hold any more.
+        config.remove(key);
+        if let Some(AffineOptions { bits, group_len }) = affine {
+            config.insert(key.into(), json!({ "group_size": group_len, "bits": bits, "mode": "affine" }));
+        }
+    }
     // Transformers 5 says `dtype`, those before it `torch_dtype`; each reads the other's.
     let key = if config.contains_key("dtype") { "dtype" } else { "torch_dtype" };
     config.insert(key.into(), dtype.torch_name().into());

@@ -13,6 +13,7 @@ use attune_text::TextModel;
 
 use crate::error::ExportError;
 use crate::floats::FloatType;
+use crate::gate::Limits;
 use crate::tuned::Tuned;
 
 pub use config::config_of_spec;
@@ -28,18 +29,36 @@ pub struct FolderOptions {
     pub shard_bytes: u64,
     /// `format` in the files' metadata: `pt` for Transformers, `mlx` for mlx-lm.
     pub format: &'static str,
+    /// Matrices become mlx's affine groups, whose scales have the type above.
+    pub affine: Option<AffineOptions>,
+}
+
+/// Numbers of mlx's affine quantisation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AffineOptions {
+    /// Bits of a value: 4 or 8.
+    pub bits: usize,
+    /// Values that share a scale and a bias: 32, 64 or 128.
+    pub group_len: usize,
+}
+
+impl AffineOptions {
+    /// How far the artefact may be from what was tuned.
+    pub fn limits(self) -> Limits {
+        if self.bits <= 4 { Limits::Q4 } else { Limits::Q8 }
+    }
 }
 
 impl Default for FolderOptions {
     fn default() -> Self {
-        Self { dtype: None, shard_bytes: DEFAULT_SHARD_BYTES, format: "pt" }
+        Self { dtype: None, shard_bytes: DEFAULT_SHARD_BYTES, format: "pt", affine: None }
     }
 }
 
 /// What was written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Written {
-    /// Type of the matrices.
+    /// Type of the matrices, or of their scales.
     pub dtype: FloatType,
     /// Tensors.
     pub tensors: usize,
@@ -79,7 +98,7 @@ pub fn write_model(
 ) -> Result<Written, ExportError> {
     let written = weights::write(dir, base, adapter, backend, options)?;
     let source = source_folder(base);
-    dir.write(config::NAME, config_text(base, written.dtype)?.as_bytes())?;
+    dir.write(config::NAME, config::text(base, source, written.dtype, options.affine)?.as_bytes())?;
     text_files::write(dir, text, source, own_template)?;
     Ok(written)
 }
@@ -89,7 +108,7 @@ pub fn write_model(
 /// # Errors
 /// When the base's own cannot be read, or its spec cannot be said in one.
 pub fn config_text(base: &BaseModel, dtype: FloatType) -> Result<String, ExportError> {
-    config::text(base, source_folder(base), dtype)
+    config::text(base, source_folder(base), dtype, None)
 }
 
 /// The folder in Hugging Face layout that the base came from; `None` for a base that is one file.

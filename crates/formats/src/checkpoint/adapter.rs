@@ -174,7 +174,7 @@ pub(super) fn rule_of_tensors(error: &TensorError) -> Rule {
 pub(super) fn check_type(file: &str, tensor: &MappedTensor, f32_only: bool, checked: &mut Checked) {
     let (allowed, names) = match f32_only {
         true => (tensor.dtype == DType::F32, "F32"),
-        false => (!matches!(tensor.dtype, DType::Other(_)), "F32, F16 or BF16"),
+        false => (!matches!(tensor.dtype, DType::U32 | DType::Other(_)), "F32, F16 or BF16"),
     };
     if !allowed {
         let message = format!("is {}, allowed is {names}", tensor.dtype);
@@ -191,7 +191,7 @@ pub(super) fn check_finite(file: &str, tensor: &MappedTensor, checked: &mut Chec
         DType::F32 => bytes.chunks_exact(4).position(|four| halves(0x7F80)(&four[2..])),
         DType::Bf16 => bytes.chunks_exact(2).position(halves(0x7F80)),
         DType::F16 => bytes.chunks_exact(2).position(halves(0x7C00)),
-        DType::Other(_) => None,
+        DType::U32 | DType::Other(_) => None,
     };
     if let Some(index) = bad {
         let message = format!("value {index} is not a finite number");

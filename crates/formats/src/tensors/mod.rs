@@ -47,6 +47,8 @@ pub enum DType {
     F16,
     /// The upper half of an `f32`.
     Bf16,
+    /// Words of 32 bits: codes that are packed.
+    U32,
     /// A type of the format that Attune does not compute with.
     Other(safetensors::Dtype),
 }
@@ -57,6 +59,7 @@ impl From<safetensors::Dtype> for DType {
             safetensors::Dtype::F32 => Self::F32,
             safetensors::Dtype::F16 => Self::F16,
             safetensors::Dtype::BF16 => Self::Bf16,
+            safetensors::Dtype::U32 => Self::U32,
             other => Self::Other(other),
         }
     }
@@ -69,6 +72,7 @@ impl fmt::Display for DType {
             Self::F32 => f.write_str("F32"),
             Self::F16 => f.write_str("F16"),
             Self::Bf16 => f.write_str("BF16"),
+            Self::U32 => f.write_str("U32"),
             Self::Other(dtype) => dtype.fmt(f),
         }
     }
@@ -109,7 +113,7 @@ pub fn as_f32_vec(tensor: &MappedTensor) -> Result<Vec<f32>, TensorError> {
         DType::F32 => Ok(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()),
         DType::F16 => Ok(bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect()),
         DType::Bf16 => Ok(bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect()),
-        DType::Other(_) => Err(TensorError::UnsupportedType {
+        DType::U32 | DType::Other(_) => Err(TensorError::UnsupportedType {
             path: tensor.file.path().to_path_buf(),
             name: tensor.name.clone(),
             dtype: tensor.dtype.to_string(),

@@ -51,7 +51,7 @@ impl WeightFolder {
             let mut pieces: Vec<(Range<usize>, DType)> = self
                 .tensors()
                 .filter(of_file)
-                .filter(|tensor| !matches!(tensor.dtype, DType::Other(_)))
+                .filter(|tensor| !matches!(tensor.dtype, DType::U32 | DType::Other(_)))
                 .flat_map(|tensor| cut(&tensor.range, PIECE_BYTES).map(|range| (range, tensor.dtype)))
                 .collect();
             pieces.sort_unstable_by_key(|(range, _)| range.start);
@@ -111,7 +111,7 @@ fn is_finite(dtype: DType, bytes: &[u8]) -> bool {
         }
         DType::Bf16 => halves(0x7f80),
         DType::F16 => halves(0x7c00),
-        DType::Other(_) => true,
+        DType::U32 | DType::Other(_) => true,
     }
 }
 

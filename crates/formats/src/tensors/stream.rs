@@ -14,7 +14,7 @@ use crate::files::{Counted, DirWriter};
 pub struct PlannedTensor {
     /// Its name in the file.
     pub name: String,
-    /// How it is stored: F32, F16 or BF16.
+    /// How it is stored: F32, F16, BF16 or U32.
     pub dtype: DType,
     /// Its shape; row-major.
     pub shape: Vec<usize>,
@@ -32,22 +32,21 @@ impl PlannedTensor {
 
 fn element_bytes(tensor: &PlannedTensor) -> usize {
     match tensor.dtype {
-        DType::F32 => 4,
+        DType::F32 | DType::U32 => 4,
         DType::F16 | DType::Bf16 => 2,
         DType::Other(dtype) => panic!("tensor {:?} of type {dtype} cannot be written", tensor.name),
     }
 }
 
-/// Indices of the tensors in the order of their file: wide types first, so that every value is aligned, then by name.
+/// Indices of the tensors in an order in which every value is aligned: wide types first, then by name.
 pub fn stream_order(tensors: &[PlannedTensor]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..tensors.len()).collect();
     order.sort_by_key(|&index| (usize::MAX - element_bytes(&tensors[index]), tensors[index].name.as_str()));
     order
 }
 
-/// Writes a file of a folder that is being filled. `fill` is called once for each tensor with its index in `tensors`, in
-/// the order of the file, [`stream_order`]. It must write exactly the bytes
-/// of that tensor, row-major and little endian.
+/// Writes a file of a folder that is being filled, the tensors in the order in which they are given. `fill` is called once
+/// for each with its index, in that order. It must write exactly the bytes of that tensor, row-major and little endian.
 ///
 /// # Errors
 /// As [`DirWriter::write`], and whatever `fill` returns.
@@ -61,13 +60,12 @@ pub fn write_stream_into(
     metadata: &BTreeMap<String, String>,
     fill: &mut dyn FnMut(usize, &mut dyn Write) -> io::Result<()>,
 ) -> Result<(), TensorError> {
-    let order = stream_order(tensors);
     let mut names = BTreeSet::new();
     for tensor in tensors {
         assert!(names.insert(tensor.name.as_str()), "tensor {:?} is to be written twice", tensor.name);
         assert_ne!(tensor.name, "__metadata__", "the name is taken by the format");
     }
-    let Ok(mut header) = serde_json::to_vec(&Header { tensors, order: &order, metadata }) else {
+    let Ok(mut header) = serde_json::to_vec(&Header { tensors, metadata }) else {
         unreachable!("names and numbers always become JSON")
     };
     // The data begins at a multiple of eight, as the format recommends.
@@ -77,10 +75,9 @@ pub fn write_stream_into(
     Ok(dir.write_with(name, Some(size_bytes), |out| {
         out.write_all(&(header.len() as u64).to_le_bytes())?;
         out.write_all(&header)?;
-        for &index in &order {
+        for (index, tensor) in tensors.iter().enumerate() {
             let mut counted = Counted { out: &mut *out, bytes: 0 };
             fill(index, &mut counted)?;
-            let tensor = &tensors[index];
             assert_eq!(counted.bytes, tensor.size_bytes(), "bytes written of {:?}", tensor.name);
         }
         Ok(())
@@ -89,7 +86,6 @@ pub fn write_stream_into(
 
 struct Header<'a> {
     tensors: &'a [PlannedTensor],
-    order: &'a [usize],
     metadata: &'a BTreeMap<String, String>,
 }
 
@@ -107,7 +103,7 @@ impl Serialize for Header<'_> {
             map.serialize_entry("__metadata__", self.metadata)?;
         }
         let mut begin = 0;
-        for tensor in self.order.iter().map(|&index| &self.tensors[index]) {
+        for tensor in self.tensors {
             let end = begin + tensor.size_bytes();
             let entry = Entry { dtype: tensor.dtype.to_string(), shape: &tensor.shape, data_offsets: [begin, end] };
             map.serialize_entry(&tensor.name, &entry)?;
@@ -130,6 +126,7 @@ mod tests {
             |name: &str, dtype, shape: &[usize]| PlannedTensor { name: name.into(), dtype, shape: shape.into() };
         let tensors =
             [planned("b", DType::Bf16, &[3]), planned("a", DType::F16, &[1, 1]), planned("z", DType::F32, &[2])];
+        assert_eq!(stream_order(&tensors), [2, 1, 0], "wide types first, then by name");
         let bytes: [&[u8]; 3] = [&[0x80, 0x3f, 0, 0x40, 0x40, 0x40], &[0, 0x3c], &[0, 0, 0x80, 0x3f, 0, 0, 0, 0x40]];
         let dir = DirWriter::create(&target)?;
         let mut order = Vec::new();
@@ -138,7 +135,7 @@ mod tests {
             out.write_all(bytes[index])
         })?;
         dir.commit()?;
-        assert_eq!(order, [2, 1, 0], "wide types first, then by name");
+        assert_eq!(order, [0, 1, 2], "as they were given");
         let folder = WeightFolder::open(&target)?;
         assert_eq!(as_f32_vec(folder.get("b")?)?, [1.0, 2.0, 3.0]);
         assert_eq!(as_f32_vec(folder.get("a")?)?, [1.0]);

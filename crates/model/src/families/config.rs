@@ -41,7 +41,7 @@ impl ConfigFile {
     }
 
     /// The value, unless it is absent or null.
-    fn get(&self, key: &str) -> Option<&Value> {
+    pub(super) fn get(&self, key: &str) -> Option<&Value> {
         self.keys.get(key).filter(|value| !value.is_null())
     }
 
@@ -207,7 +207,8 @@ impl ConfigFile {
 
     /// Features that change the mathematics and that no family here has.
     pub(super) fn refuse_foreign_features(&self) -> Result<(), ModelError> {
-        if self.get("quantization_config").is_some() {
+        // mlx writes both keys, with the same content: `quantization.rs` reads the first.
+        if self.get("quantization").is_none() && self.get("quantization_config").is_some() {
             return Err(self.unsupported("quantization_config", "take the unquantised model (bf16, f16 or f32)"));
         }
         match self.get("hidden_act").map(|value| value.as_str()) {

@@ -4,6 +4,7 @@ mod config;
 pub(crate) mod gguf;
 mod llama;
 mod mistral;
+mod quantization;
 mod qwen2;
 mod qwen3;
 
@@ -12,6 +13,8 @@ use std::path::Path;
 use crate::error::ModelError;
 use crate::spec::DecoderSpec;
 use config::ConfigFile;
+
+pub(crate) use quantization::{AffineNumbers, Quantization};
 
 /// `model_type` and who reads it.
 type Reader = fn(&ConfigFile) -> Result<DecoderSpec, ModelError>;

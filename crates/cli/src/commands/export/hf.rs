@@ -22,9 +22,6 @@ pub(crate) struct Args {
     /// One type for all weights; left out, each stays in the base's own
     #[arg(long, value_name = "f32|f16|bf16")]
     dtype: Option<FloatType>,
-    /// Write for mlx-lm, which reads the same layout
-    #[arg(long)]
-    mlx: bool,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -35,8 +32,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let tuned = Tuned::load(&source.model, source.adapter.as_deref(), &source.text)?;
     let backend = Cpu::new(None)?;
     let prompts = args.request.prompts(&tuned)?;
-    let format = if args.mlx { "mlx" } else { "pt" };
-    let options = FolderOptions { dtype: args.dtype, format, ..FolderOptions::default() };
+    let options = FolderOptions { dtype: args.dtype, ..FolderOptions::default() };
     let limits = Some(args.request.limits(Limits::ROUNDED));
     let proof = Proof { prompts: &prompts, text: &source.artefact_text(), limits };
     let report = export_folder(&tuned, &backend, &args.out, &options, &proof)?;

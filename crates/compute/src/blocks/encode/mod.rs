@@ -8,6 +8,7 @@
 //! search over the same candidates for the groups and then go further (`k_quants.rs`).
 #![allow(unsafe_code)]
 
+mod affine;
 mod k_quants;
 mod lanes;
 mod legacy;
@@ -18,7 +19,8 @@ mod tests;
 pub use nf4::{NF4_TABLE, Nf4Rows, encode_nf4, nf4_scale_table};
 
 use self::lanes::{Lanes, Plain};
-use super::BlockType;
+use super::{Affine, BlockType};
+use crate::DType;
 use crate::cpu::Isa;
 
 /// The largest finite `f16`.
@@ -58,7 +60,7 @@ pub enum EncodeError {
         len: usize,
     },
     /// The type's scales need all rows at once.
-    #[error("{kind} cannot be made row by row: its scales are quantised over the whole matrix")]
+    #[error("{kind} cannot be made row by row: what its scales are is not in the rows")]
     NeedsMatrix {
         /// The type asked for.
         kind: BlockType,
@@ -84,7 +86,7 @@ impl EncodeError {
             Self::PartialBlock { .. } => {
                 "use a type with shorter blocks (Q8_0 has 32 values), or keep this matrix in f16"
             }
-            Self::NeedsMatrix { .. } => "use encode_nf4",
+            Self::NeedsMatrix { .. } => "use encode_nf4, or encode_affine_row",
             Self::TooBig { .. } => "the matrix's shape is damaged",
         }
     }
@@ -99,6 +101,11 @@ const fn limit(kind: BlockType) -> f32 {
         BlockType::Q4K | BlockType::Q5K => F16_MAX * 63.0,
         BlockType::Q6K => F16_MAX * 127.0 * 31.0,
         BlockType::Nf4 => f32::MAX,
+        // The range, twice as much, must fit the type of the scales.
+        BlockType::Affine(affine) => match affine.scale_dtype() {
+            DType::F16 => F16_MAX / 2.0 - 16.0,
+            _ => f32::MAX / 4.0,
+        },
     }
 }
 
@@ -121,7 +128,7 @@ pub fn encode_row(kind: BlockType, values: &[f32], out: &mut Vec<u8>) -> Result<
 
 /// [`encode_row`] by a path that this machine must have.
 fn encode_row_with(isa: Isa, kind: BlockType, values: &[f32], out: &mut Vec<u8>) -> Result<(), EncodeError> {
-    if kind == BlockType::Nf4 {
+    if matches!(kind, BlockType::Nf4 | BlockType::Affine(_)) {
         return Err(EncodeError::NeedsMatrix { kind });
     }
     let Some(bytes) = kind.row_bytes(values.len()) else {
@@ -131,6 +138,54 @@ fn encode_row_with(isa: Isa, kind: BlockType, values: &[f32], out: &mut Vec<u8>)
     let start = out.len();
     out.resize(start + bytes, 0);
     run(isa, Work::Row { kind, values, out: &mut out[start..] });
+    Ok(())
+}
+
+/// The three parts of a matrix in affine groups, as far as its rows were encoded: little endian.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AffineParts {
+    /// `[rows, cols bits / 8]`: the bytes of mlx's words.
+    pub codes: Vec<u8>,
+    /// `[rows, cols / group]` in the type of the scales.
+    pub scales: Vec<u8>,
+    /// The same of the biases.
+    pub biases: Vec<u8>,
+}
+
+/// Appends a row in affine groups.
+///
+/// # Precision
+/// Deterministic, and the same on every processor. No group has a larger squared error than mlx's own encoder gives it.
+///
+/// # Errors
+/// [`EncodeError`], with `out` as it was.
+///
+/// # Source
+/// Documentation of `mlx.core.quantize`.
+pub fn encode_affine_row(affine: Affine, values: &[f32], out: &mut AffineParts) -> Result<(), EncodeError> {
+    encode_affine_row_with(Isa::best(), affine, values, out)
+}
+
+fn encode_affine_row_with(isa: Isa, affine: Affine, values: &[f32], out: &mut AffineParts) -> Result<(), EncodeError> {
+    let kind = BlockType::Affine(affine);
+    if kind.row_bytes(values.len()).is_none() {
+        return Err(EncodeError::PartialBlock { kind, len: values.len() });
+    }
+    check(kind, values)?;
+    let groups = values.len() / affine.group_len();
+    let (mut codes, mut scales, mut biases) = (vec![0; values.len()], vec![0.0; groups], vec![0.0; groups]);
+    run(isa, Work::Affine { affine, values, codes: &mut codes, scales: &mut scales, biases: &mut biases });
+    match affine.bits() {
+        4 => out.codes.extend(codes.as_chunks().0.iter().map(|[low, high]| low | (high << 4))),
+        _ => out.codes.extend(codes),
+    }
+    for (to, values) in [(&mut out.scales, scales), (&mut out.biases, biases)] {
+        match affine.scale_dtype() {
+            DType::F16 => to.extend(values.iter().flat_map(|&value| half::f16::from_f32(value).to_le_bytes())),
+            DType::Bf16 => to.extend(values.iter().flat_map(|&value| half::bf16::from_f32(value).to_le_bytes())),
+            _ => to.extend(values.iter().flat_map(|value| value.to_le_bytes())),
+        }
+    }
     Ok(())
 }
 
@@ -158,7 +213,9 @@ fn check(kind: BlockType, values: &[f32]) -> Result<(), EncodeError> {
 
 /// What is compiled once for each instruction set.
 enum Work<'a> {
-    /// A row of any type but NF4.
+    /// A row of affine groups.
+    Affine { affine: Affine, values: &'a [f32], codes: &'a mut [u8], scales: &'a mut [f32], biases: &'a mut [f32] },
+    /// A row of any other type but NF4.
     Row { kind: BlockType, values: &'a [f32], out: &'a mut [u8] },
     /// A row of NF4: indices and largest absolute values.
     Nf4 { values: &'a [f32], indices: &'a mut [u8], absmax: &'a mut [f32] },
@@ -172,7 +229,8 @@ fn run_here<L: Lanes>(work: Work) {
         Work::Row { kind: BlockType::Q4K, values, out } => k_quants::q4_k::<L>(values, out),
         Work::Row { kind: BlockType::Q5K, values, out } => k_quants::q5_k::<L>(values, out),
         Work::Row { kind: BlockType::Q6K, values, out } => k_quants::q6_k::<L>(values, out),
-        Work::Row { kind: BlockType::Nf4, .. } => unreachable!("NF4 has work of its own"),
+        Work::Row { kind: BlockType::Nf4 | BlockType::Affine(_), .. } => unreachable!("they have work of their own"),
+        Work::Affine { affine, values, codes, scales, biases } => affine::row(affine, values, codes, scales, biases),
         Work::Nf4 { values, indices, absmax } => nf4::indices_of(values, indices, absmax),
     }
 }

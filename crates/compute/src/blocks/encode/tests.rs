@@ -45,7 +45,7 @@ fn value_of(kind: BlockType, block: &[u8], i: usize) -> f64 {
             let scale = block[192 + i / 16] as i8;
             half_at(block, 208) * f64::from(scale) * (f64::from(low | high << 4) - 32.0)
         }
-        BlockType::Nf4 => unreachable!("NF4 has scales outside of its blocks"),
+        BlockType::Nf4 | BlockType::Affine(_) => unreachable!("{kind} has scales outside of its blocks"),
     }
 }
 
