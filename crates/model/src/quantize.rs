@@ -2,7 +2,7 @@
 //!
 //! The linears of the layers become blocks of the type that was asked for. Embedding and head become Q8_0 whatever that
 //! type is: with a vocabulary of 128 k they are a fifth of a model of a billion weights, so that in 16 bits they would
-//! take a third of what is left; and in four bits they cost more than all the linears do (LOG.md has the divergences).
+//! take half of what is left; and in four bits they would cost half of what all linears do together (LOG.md).
 //! Norms and biases stay as they are.
 //!
 //! A cache file is a safetensors file of bytes (`U8`), one tensor per matrix, whose metadata has the type of the blocks;
@@ -18,6 +18,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use attune_compute::blocks::encode::{EncodeError, encode_nf4, encode_row};
 use attune_compute::{BlockType, DType, Weight};
@@ -42,6 +43,9 @@ pub const FT_CACHE: &str = "FT_CACHE";
 
 /// Values of a piece of work: 8 MiB of Q8_0. A matrix of NF4 is one piece, since its scales belong together.
 const PIECE_VALUES: usize = 8 << 20;
+
+/// Values whose encoding is timed to tell that of all.
+const TIMED_VALUES: usize = 1 << 20;
 
 /// Pieces for each thread that are in memory at a time.
 const PIECES_PER_THREAD: usize = 4;
@@ -75,7 +79,8 @@ impl Matrix<'_> {
     fn encode(&self, rows: Range<usize>) -> Result<Vec<u8>, EncodeError> {
         let Self { weight, kind, .. } = *self;
         if kind == BlockType::Nf4 {
-            return encode_nf4(weight.rows(), weight.cols(), &mut |row, out| weight.read_row(row, out));
+            let read = &mut |row: usize, out: &mut [f32]| weight.read_row(rows.start + row, out);
+            return encode_nf4(rows.len(), weight.cols(), read);
         }
         let mut bytes = Vec::with_capacity(kind.matrix_bytes(rows.len(), weight.cols()).unwrap_or(0));
         let mut values = vec![0.0; weight.cols()];
@@ -85,6 +90,17 @@ impl Matrix<'_> {
         }
         Ok(bytes)
     }
+}
+
+/// What the first run on a base takes more than later ones.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EncodingCost {
+    /// Time to encode.
+    pub seconds: f64,
+    /// Memory beside the mapped base, which is given back before anything else is allocated.
+    pub memory_bytes: u64,
+    /// What stays in the folder for caches.
+    pub disk_bytes: u64,
 }
 
 /// Why encoding stopped: a matrix that cannot be in blocks, or a file that cannot be written.
@@ -135,6 +151,71 @@ impl BaseModel {
         Ok((self.with_matrices(weights)?, Some(note)))
     }
 
+    /// What making the blocks takes on so many threads, from the time that some rows take. Reading the base from the disk
+    /// and writing the blocks there comes to that.
+    ///
+    /// # Errors
+    /// When these rows cannot be encoded.
+    pub fn encoding_cost(&self, kind: BlockType, threads: usize) -> Result<EncodingCost, ModelError> {
+        let matrices = self.matrices(kind);
+        let (mut seconds, mut timed) = (0.0, Vec::<(BlockType, f64)>::new());
+        for matrix in &matrices {
+            let (rows, cols) = (matrix.weight.rows(), matrix.weight.cols());
+            let known = timed.iter().find(|(kind, _)| *kind == matrix.kind).map(|(_, seconds)| *seconds);
+            let per_value = match known {
+                Some(seconds) => seconds,
+                None => {
+                    let sample = 0..rows.min(TIMED_VALUES.div_ceil(cols.max(1)));
+                    let values = (sample.len() * cols) as f64;
+                    let begin = Instant::now();
+                    matrix.encode(sample).map_err(|error| self.refusal(matrix.name.clone(), &error))?;
+                    let seconds = begin.elapsed().as_secs_f64() / values.max(1.0);
+                    timed.push((matrix.kind, seconds));
+                    seconds
+                }
+            };
+            seconds += per_value * (rows * cols) as f64;
+        }
+        let threads = threads.max(1);
+        let largest = |matrix: &Matrix| {
+            let rows = matrix.pieces().first().map_or(0, Range::len);
+            matrix.kind.matrix_bytes(rows, matrix.weight.cols()).unwrap_or(0)
+        };
+        let piece_bytes = matrices.iter().map(largest).max().unwrap_or(0);
+        let disk_bytes: usize = matrices.iter().filter_map(Matrix::block_bytes).sum();
+        Ok(EncodingCost {
+            seconds: seconds / threads as f64,
+            memory_bytes: ((PIECES_PER_THREAD * threads * piece_bytes).min(disk_bytes)) as u64,
+            disk_bytes: disk_bytes as u64,
+        })
+    }
+
+    fn refusal(&self, name: String, error: &EncodeError) -> ModelError {
+        let reason = format!("{error} ({})", error.hint());
+        ModelError::Quantize { dir: self.path().to_path_buf(), name, reason }
+    }
+
+    /// [`BaseModel::quantized`] through the cache of this machine, for whoever has not hashed the base's files: reads them
+    /// once.
+    ///
+    /// # Errors
+    /// As there; and when a weight is not finite.
+    pub fn quantized_through_cache(
+        self,
+        kind: BlockType,
+        threads: usize,
+    ) -> Result<(Self, Option<String>), ModelError> {
+        self.check_blocks(kind)?;
+        let scan = self.scan(threads);
+        if !scan.all_finite {
+            self.check_finite()?;
+        }
+        let of_config = self.config_file().map(|path| attune_formats::files::hash_file(&path)).transpose()?;
+        let hashes = scan.files.iter().map(|(_, hash)| hash.as_str()).chain(of_config.as_deref());
+        let cache = cache_file(kind, hashes);
+        self.quantized(kind, threads, cache.as_deref())
+    }
+
     /// What is to be in blocks, in the order of the file: the linears layer by layer, the embedding, and the head where
     /// it is not the embedding.
     fn matrices(&self, kind: BlockType) -> Vec<Matrix<'_>> {
@@ -182,13 +263,9 @@ impl BaseModel {
             .collect();
         for batch in pieces.chunks(PIECES_PER_THREAD * threads.max(1)) {
             let encoded = in_parallel(threads, batch, |(at, rows)| matrices[*at].encode(rows.clone()));
-            for ((at, rows), bytes) in batch.iter().zip(encoded) {
-                let bytes = bytes.map_err(|error| {
-                    let (dir, name) = (self.path().to_path_buf(), matrices[*at].name.clone());
-                    let place = if rows.start == 0 { String::new() } else { format!("from row {} on: ", rows.start) };
-                    let reason = format!("{place}{error} ({})", error.hint());
-                    Stopped::Matrix(ModelError::Quantize { dir, name, reason })
-                })?;
+            for ((at, _), bytes) in batch.iter().zip(encoded) {
+                let bytes =
+                    bytes.map_err(|error| Stopped::Matrix(self.refusal(matrices[*at].name.clone(), &error)))?;
                 take(*at, bytes).map_err(Stopped::Writing)?;
             }
         }

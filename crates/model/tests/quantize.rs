@@ -1,15 +1,18 @@
 //! A base that is quantised when it is loaded: its values, its cache, and what is refused.
-#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests fail by panicking")]
 #![allow(clippy::disallowed_methods, reason = "tests damage files on purpose")]
 
 mod common;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use attune_compute::blocks::encode::{encode_nf4, encode_row};
+use attune_compute::cpu::{Cpu, Isa};
 use attune_compute::{BlockType, DType, Weight};
 use attune_model::quantize::cache_file;
-use attune_model::{BaseModel, Linear, ModelError};
+use attune_model::{BaseModel, Decoder, Linear, ModelError};
+use serde_json::Value;
 
 /// A model whose rows are whole blocks of 64.
 fn write_base(dir: &Path) {
@@ -206,4 +209,89 @@ fn the_name_of_a_cache_file_follows_base_and_type() {
     {
         assert_ne!(other, Some(one.clone()));
     }
+}
+
+/// Mean divergence in nats of what follows each token of some stories, and the tokens.
+fn divergence(from: &BaseModel, to: &BaseModel, stories: &[Vec<u32>]) -> (f64, usize) {
+    // In `f32`, so that nothing but the weights differs.
+    let cpu = Cpu::with_isa(Isa::Portable, Some(2)).unwrap();
+    let logits = |base: &BaseModel, ids: &[u32]| {
+        Decoder::new(&cpu, base, base.spec.max_positions).unwrap().logits(ids, None).unwrap()
+    };
+    let log_softmax = |row: &[f32]| -> Vec<f64> {
+        let largest = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+        let log_sum = row.iter().map(|&z| (f64::from(z) - largest).exp()).sum::<f64>().ln();
+        row.iter().map(|&z| f64::from(z) - largest - log_sum).collect()
+    };
+    let (mut sum, mut tokens) = (0.0, 0);
+    for ids in stories {
+        let (from, to) = (logits(from, ids), logits(to, ids));
+        for token in 0..ids.len() {
+            let (p, q) = (log_softmax(from.row(token)), log_softmax(to.row(token)));
+            sum += p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum::<f64>();
+            tokens += 1;
+        }
+    }
+    (sum / tokens as f64, tokens)
+}
+
+/// Why embedding and head are Q8_0 and not NF4, on a trained model.
+#[test]
+fn eight_bits_of_the_vocabulary_cost_next_to_nothing_and_four_would_not() {
+    let beside_the_repository = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared");
+    let shared = std::env::var_os("ATTUNE_SHARED").map_or_else(|| beside_the_repository.into(), PathBuf::from);
+    let dir = shared.join("assets/models/tinystories-656k");
+    if !dir.is_dir() {
+        println!("SKIPPED: {} is absent; ATTUNE_SHARED names the folder of the shared assets", dir.display());
+        return;
+    }
+    let recorded: Value =
+        serde_json::from_str(&std::fs::read_to_string(dir.join("reference_hf.json")).unwrap()).unwrap();
+    let ids = |prompt: &Value, key: &str| -> Vec<u32> {
+        prompt[key].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
+    };
+    let prompts = recorded["prompts"].as_array().unwrap();
+    let stories: Vec<Vec<u32>> =
+        prompts.iter().map(|prompt| [ids(prompt, "input_ids"), ids(prompt, "greedy_new_ids")].concat()).collect();
+
+    let plain = || BaseModel::load(&dir).unwrap();
+    let quantized = |kind| plain().quantized(kind, 2, None).unwrap().0;
+    let in_kind = |weight: &Weight, kind: BlockType| {
+        let (rows, cols) = (weight.rows(), weight.cols());
+        let mut bytes = Vec::new();
+        match kind {
+            BlockType::Nf4 => {
+                bytes = encode_nf4(rows, cols, &mut |row, out| weight.read_row(row, out)).unwrap();
+            }
+            kind => values_of(weight).chunks(cols).for_each(|row| encode_row(kind, row, &mut bytes).unwrap()),
+        }
+        let range = 0..bytes.len();
+        Weight::new(DType::Block(kind), rows, cols, Arc::new(bytes), range)
+    };
+    let vocabulary_in = |kind| {
+        let mut base = plain();
+        (base.embedding, base.head) = (in_kind(&base.embedding, kind), in_kind(&base.head, kind));
+        base
+    };
+    let linears_in = |kind| {
+        let mut base = quantized(kind);
+        (base.embedding, base.head) = (plain().embedding, plain().head);
+        base
+    };
+    let mut measured = Vec::new();
+    for (what, base) in [
+        ("linears in NF4", linears_in(BlockType::Nf4)),
+        ("embedding and head in Q8_0", vocabulary_in(BlockType::Q8_0)),
+        ("embedding and head in NF4", vocabulary_in(BlockType::Nf4)),
+        ("model.quantize: nf4", quantized(BlockType::Nf4)),
+        ("model.quantize: int8", quantized(BlockType::Q8_0)),
+    ] {
+        let (nats, tokens) = divergence(&plain(), &base, &stories);
+        println!("{what}: {nats:.6} nats over {tokens} tokens");
+        measured.push(nats);
+    }
+    let [linears_nf4, vocabulary_q8_0, vocabulary_nf4, nf4, int8] = measured[..] else { unreachable!("five of them") };
+    assert!(vocabulary_q8_0 < 0.02 * linears_nf4, "what eight bits cost is lost in what the linears cost");
+    assert!(vocabulary_nf4 > 20.0 * vocabulary_q8_0, "four bits would be seen");
+    assert!(nf4 < 1.1 * linears_nf4 && int8 < 0.05 * nf4);
 }

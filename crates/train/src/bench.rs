@@ -11,14 +11,15 @@ use std::time::Instant;
 use attune_compute::cpu::Cpu;
 use attune_compute::cpu::peak::{self, Peak};
 use attune_compute::{Backend, rng};
-use attune_config::Config;
+use attune_config::{Config, Quantize};
 use attune_data::RowOrigin;
 use attune_model::operations::{TrainingOperations, training_operations};
 use attune_model::{Adapter, BaseModel, Decoder, DecoderSpec, SavePolicy};
 
 use crate::error::TrainError;
 use crate::examples::Example;
-use crate::inputs::adapter_spec;
+use crate::inputs::{adapter_spec, blocks_of, open_base};
+pub use crate::memory::Resident;
 use crate::memory::peak_memory_bytes;
 use crate::memory_plan::MOST_MICRO_BATCH_TOKENS;
 use crate::memory_plan::packing;
@@ -47,13 +48,24 @@ pub struct BenchOptions {
     pub target_share: f64,
     /// Threads; all that the machine offers, if `None`.
     pub threads: Option<usize>,
+    /// The base in few bits.
+    pub quantize: Quantize,
     /// Keep a packed copy of every frozen weight that a product reads.
     pub pack_weights: bool,
 }
 
 impl Default for BenchOptions {
     fn default() -> Self {
-        Self { tokens: 2048, examples: 1, steps: 3, rank: 16, target_share: 1.0, threads: None, pack_weights: false }
+        Self {
+            tokens: 2048,
+            examples: 1,
+            steps: 3,
+            rank: 16,
+            target_share: 1.0,
+            threads: None,
+            quantize: Quantize::None,
+            pack_weights: false,
+        }
     }
 }
 
@@ -76,6 +88,10 @@ pub struct BenchReport {
     pub first_step_seconds: f64,
     /// Each timed step.
     pub step_seconds: Vec<f64>,
+    /// Bytes of the frozen weights, as they were used.
+    pub weights_bytes: u64,
+    /// What the process held after the steps; where the system tells.
+    pub resident: Option<Resident>,
     /// Most memory that the process ever held, mapped weights included; where the system tells.
     pub peak_memory_bytes: Option<u64>,
     /// Useful floating-point operations of a step.
@@ -86,8 +102,10 @@ pub struct BenchReport {
 }
 
 /// How far it is.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum BenchProgress {
+    /// Something that the user should know.
+    Note(String),
     /// The model is ready, after so many seconds.
     Loaded(f64),
     /// The step before the timed ones took so many seconds.
@@ -160,12 +178,26 @@ pub fn bench(
     let mut backend = Cpu::new(options.threads)?;
     let base = BaseModel::load(dir)?;
     check(options, &base.spec)?;
-    // As a run does: one pass of all threads, and only a bad file is read again to name the element.
-    if !base.scan(backend.threads()).all_finite {
-        base.check_finite()?;
-    }
+    let quantized = blocks_of(options.quantize);
+    let (base, weights_bytes) = match quantized {
+        None => {
+            // As a run does: one pass of all threads, and only a bad file is read again to name the element.
+            if !base.scan(backend.threads()).all_finite {
+                base.check_finite()?;
+            }
+            let bytes = base.size_bytes();
+            (base, bytes)
+        }
+        Some(kind) => {
+            let bytes = base.quantized_bytes(kind).unwrap_or(0);
+            drop(base);
+            let (base, note) = open_base(dir, options.quantize, backend.threads())?;
+            note.into_iter().for_each(|note| progress(BenchProgress::Note(note)));
+            (base, bytes)
+        }
+    };
     if options.pack_weights {
-        let all = packing::candidates(&base, &backend, None);
+        let all = packing::candidates(&base, &backend, quantized);
         packing::keep(&mut backend, &base, &all);
     }
     let longest = options.tokens.div_ceil(options.examples);
@@ -210,6 +242,8 @@ pub fn bench(
         load_seconds,
         first_step_seconds,
         step_seconds,
+        weights_bytes,
+        resident: Resident::now(),
         peak_memory_bytes: peak_memory_bytes(),
         operations: training_operations(&base.spec, adapter_parameters, sizes),
         peak: peak_before.zip(measured_peak()).map(|(before, after)| before.best_of(after)),

@@ -12,6 +12,7 @@ use attune_config::{
 use attune_data::{DataSet, FileReport, FormatChoice, ReadOptions, Row, split_validation};
 use attune_formats::manifest::MadeFrom;
 use attune_model::gguf::is_gguf;
+use attune_model::quantize::EncodingCost;
 use attune_model::{
     Adapter, AdapterModule, AdapterSpec, BaseModel, DecoderSpec, LayerChoice, Linear, Targets, pull_hint, quantize,
 };
@@ -298,11 +299,67 @@ pub fn planned_adapter(config: &Config, spec: &DecoderSpec) -> Result<Adapter, T
 
 /// The blocks that `model.quantize` asks for.
 pub fn quantization(config: &Config) -> Option<BlockType> {
-    match config.model.quantize {
+    blocks_of(config.model.quantize)
+}
+
+/// The type in which the linears of the base are going to be multiplied where a processor can.
+pub fn products_dtype(config: &Config, base: &BaseModel) -> DType {
+    quantization(config).map_or(base.dtype(), |kind| DType::Block(kind).of_products())
+}
+
+/// The blocks of the linears in a base that is quantised so.
+pub fn blocks_of(quantize: Quantize) -> Option<BlockType> {
+    match quantize {
         Quantize::None => None,
         Quantize::Nf4 => Some(BlockType::Nf4),
         Quantize::Int8 => Some(BlockType::Q8_0),
     }
+}
+
+/// What `model.quantize` saves, and what it takes once.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct QuantizationPlan {
+    /// Bytes of the base's files.
+    pub plain_bytes: u64,
+    /// Bytes of the frozen weights in blocks.
+    pub quantized_bytes: u64,
+    /// What the first run on this base takes more.
+    pub first_run: EncodingCost,
+}
+
+impl QuantizationPlan {
+    /// Of a base that the configuration wants quantised; `None` where it does not.
+    ///
+    /// # Errors
+    /// When a weight cannot be quantised.
+    pub fn new(config: &Config, base: &BaseModel) -> Result<Option<Self>, TrainError> {
+        let Some(kind) = quantization(config) else { return Ok(None) };
+        Ok(Some(Self {
+            plain_bytes: base.size_bytes(),
+            quantized_bytes: base.quantized_bytes(kind).unwrap_or_else(|| base.size_bytes()),
+            first_run: base.encoding_cost(kind, threads(config))?,
+        }))
+    }
+}
+
+/// The base at `path` for a command with `--quantize`, from the cache where it is there. Also gives a note for the user.
+///
+/// # Errors
+/// When it cannot be read or quantised; a GGUF file never is.
+pub fn open_base(
+    path: &Path,
+    quantize: Quantize,
+    threads: usize,
+) -> Result<(BaseModel, Option<String>), TrainError> {
+    let Some(kind) = blocks_of(quantize) else { return Ok((BaseModel::load(path)?, None)) };
+    if is_gguf(path) {
+        return Err(TrainError::Setting {
+            key: "--quantize",
+            reason: format!("{} is a GGUF file, which brings the types of its weights", path.display()),
+            hint: "leave --quantize out, or give the folder that the file was made from".into(),
+        });
+    }
+    Ok(BaseModel::load(path)?.quantized_through_cache(kind, threads)?)
 }
 
 /// What the run will take. The adapter's values are not needed yet, only its shape.
@@ -314,8 +371,7 @@ fn plan_memory(
     prompts: &[SamplePrompt],
 ) -> Result<MemoryPlan, TrainError> {
     let adapter = planned_adapter(config, &base.spec)?;
-    let quantized = quantization(config);
-    let products = quantized.map_or(base.dtype(), DType::Block);
+    let (quantized, products) = (quantization(config), products_dtype(config, base));
     let held_bytes = resident_memory_bytes().unwrap_or(0);
     let positions = longest_sequence(config, base, (train, validation), prompts);
     let longest_prompt = prompts.iter().map(|prompt| prompt.ids.len()).max().unwrap_or(0);
