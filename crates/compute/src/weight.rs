@@ -201,6 +201,11 @@ impl Weight {
         &self.bytes()[self.stored_row(row) * row_bytes..][..row_bytes]
     }
 
+    /// Whether the elements are stored in blocks.
+    pub(crate) fn is_blocks(&self) -> bool {
+        matches!(self.dtype, DType::Block(_))
+    }
+
     /// The stored blocks, in the stored order of the rows; `None` where the elements are no blocks.
     pub(crate) fn blocks(&self) -> Option<BlockMatrix<'_>> {
         match self.dtype {
