@@ -239,8 +239,7 @@ impl BaseModel {
             }
             if matrix.block_bytes().is_none() {
                 let (cols, kind) = (matrix.weight.cols(), matrix.kind);
-                let reason =
-                    format!("its rows of {cols} values are not whole blocks of {} ({kind})", kind.block_len());
+                let reason = format!("its rows of {cols} values are not whole blocks of {} ({kind})", kind.block_len());
                 return refuse(matrix.name, reason);
             }
         }
@@ -264,8 +263,7 @@ impl BaseModel {
         for batch in pieces.chunks(PIECES_PER_THREAD * threads.max(1)) {
             let encoded = in_parallel(threads, batch, |(at, rows)| matrices[*at].encode(rows.clone()));
             for ((at, _), bytes) in batch.iter().zip(encoded) {
-                let bytes =
-                    bytes.map_err(|error| Stopped::Matrix(self.refusal(matrices[*at].name.clone(), &error)))?;
+                let bytes = bytes.map_err(|error| Stopped::Matrix(self.refusal(matrices[*at].name.clone(), &error)))?;
                 take(*at, bytes).map_err(Stopped::Writing)?;
             }
         }

@@ -14,7 +14,7 @@ use attune_compute::{Backend, rng};
 use attune_config::{Config, Quantize};
 use attune_data::RowOrigin;
 use attune_model::operations::{TrainingOperations, training_operations};
-use attune_model::{Adapter, BaseModel, Decoder, DecoderSpec, SavePolicy};
+use attune_model::{Adapter, BaseModel, Decoder, DecoderSpec, Sampling, SavePolicy, generate};
 
 use crate::error::TrainError;
 use crate::examples::Example;
@@ -32,6 +32,10 @@ use crate::step::{BadStep, Engine, StepInput, StepResult, Trainable, train_step}
 const SEED: u64 = 0x6265_6e63;
 /// Time for each of the two measurements of the peak.
 const PEAK_SECONDS: f64 = 0.5;
+
+/// Tokens of the prompt behind which tokens are generated, and how many.
+const PROMPT_TOKENS: usize = 8;
+const GENERATED_TOKENS: usize = 33;
 
 /// What to measure.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -90,6 +94,8 @@ pub struct BenchReport {
     pub step_seconds: Vec<f64>,
     /// Bytes of the frozen weights, as they were used.
     pub weights_bytes: u64,
+    /// Generated tokens per second, one at a time behind a short prompt, with the adapter.
+    pub generated_per_sec: f64,
     /// What the process held after the steps; where the system tells.
     pub resident: Option<Resident>,
     /// Most memory that the process ever held, mapped weights included; where the system tells.
@@ -200,7 +206,8 @@ pub fn bench(
         let all = packing::candidates(&base, &backend, quantized);
         packing::keep(&mut backend, &base, &all);
     }
-    let longest = options.tokens.div_ceil(options.examples);
+    let longest = options.tokens.div_ceil(options.examples).max(PROMPT_TOKENS + GENERATED_TOKENS);
+    let longest = longest.min(base.spec.max_positions);
     let engine = engine(Decoder::new(&backend, &base, longest)?);
     let mut config = Config::default();
     config.adapter.rank = options.rank;
@@ -232,6 +239,8 @@ pub fn bench(
         progress(if step == 0 { BenchProgress::FirstStep(seconds) } else { BenchProgress::Step(step, seconds) });
     }
     let first_step_seconds = step_seconds.remove(0);
+    let resident = Resident::now();
+    let generated_per_sec = generation_speed(&engine.decoder, &trainable.adapter, &examples[0].ids)?;
     let sizes = examples[..options.examples].iter().map(|example| (example.ids.len(), example.trained_tokens()));
     Ok(BenchReport {
         options: *options,
@@ -243,7 +252,8 @@ pub fn bench(
         first_step_seconds,
         step_seconds,
         weights_bytes,
-        resident: Resident::now(),
+        generated_per_sec,
+        resident,
         peak_memory_bytes: peak_memory_bytes(),
         operations: training_operations(&base.spec, adapter_parameters, sizes),
         peak: peak_before.zip(measured_peak()).map(|(before, after)| before.best_of(after)),
@@ -262,6 +272,19 @@ fn engine(decoder: Decoder<'_>) -> Engine<'_> {
         max_grad_norm: training.max_grad_norm,
         seed: SEED,
     }
+}
+
+/// Tokens per second of greedy generation, by the median time from one to the next; the prompt's does not count.
+fn generation_speed(decoder: &Decoder, adapter: &Adapter, ids: &[u32]) -> Result<f64, TrainError> {
+    let prompt = &ids[..ids.len().min(PROMPT_TOKENS)];
+    let mut times = Vec::with_capacity(GENERATED_TOKENS);
+    let sampling = Sampling::greedy(GENERATED_TOKENS, &[]);
+    generate(decoder, Some(adapter), prompt, &sampling, &mut |_| {
+        times.push(Instant::now());
+        true
+    })?;
+    let seconds = times.windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64());
+    Ok(if times.len() < 2 { 0.0 } else { 1.0 / Spread::of(seconds).median })
 }
 
 /// Wall time of a step that must succeed.

@@ -346,11 +346,7 @@ impl QuantizationPlan {
 ///
 /// # Errors
 /// When it cannot be read or quantised; a GGUF file never is.
-pub fn open_base(
-    path: &Path,
-    quantize: Quantize,
-    threads: usize,
-) -> Result<(BaseModel, Option<String>), TrainError> {
+pub fn open_base(path: &Path, quantize: Quantize, threads: usize) -> Result<(BaseModel, Option<String>), TrainError> {
     let Some(kind) = blocks_of(quantize) else { return Ok((BaseModel::load(path)?, None)) };
     if is_gguf(path) {
         return Err(TrainError::Setting {

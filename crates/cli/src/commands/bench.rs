@@ -94,6 +94,7 @@ fn table(args: &Args, report: &BenchReport) -> Vec<(String, String)> {
         ("trained tokens/s".into(), spread(report.trained_tokens_per_sec(), 1)),
         ("seconds per step".into(), spread(report.seconds_per_step(), 3)),
         ("seconds to load".into(), format!("{:.2}, first step {:.2}", report.load_seconds, report.first_step_seconds)),
+        ("generated tokens/s".into(), format!("{:.2}, one at a time", report.generated_per_sec)),
         ("frozen weights".into(), gigabytes(report.weights_bytes)),
         ("peak memory".into(), report.peak_memory_bytes.map_or("not known".into(), gigabytes)),
         ("memory after the steps".into(), {
@@ -141,6 +142,7 @@ fn to_json(args: &Args, report: &BenchReport) -> Value {
         "step_seconds": report.step_seconds,
         "first_step_seconds": report.first_step_seconds,
         "load_seconds": report.load_seconds,
+        "generated_tokens_per_sec": report.generated_per_sec,
         "quantize": args.quantize.name(),
         "weights_bytes": report.weights_bytes,
         "peak_memory_bytes": report.peak_memory_bytes,

@@ -61,6 +61,18 @@ fn half(bytes: &[u8], at: usize) -> f32 {
     _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(bits))))
 }
 
+/// The scales of up to 16 groups, which stand at the head of each.
+#[inline]
+#[target_feature(enable = "avx512f,f16c")]
+fn halves(bytes: &[u8], groups: &Range<usize>, block_bytes: usize) -> __m512 {
+    let mut bits = [0u16; PART_GROUPS];
+    for (bits, block) in bits.iter_mut().zip(bytes[groups.start * block_bytes..].chunks_exact(block_bytes)) {
+        *bits = u16::from_le_bytes([block[0], block[1]]);
+    }
+    // SAFETY: the array is as large as a vector.
+    _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(bits.as_ptr().cast()) })
+}
+
 /// Where tables go: `f32`, or rounded to `bf16`.
 #[derive(Clone, Copy)]
 enum Form {
@@ -79,6 +91,22 @@ unsafe fn store_bf16(values: __m512, to: *mut u8) {
     unsafe {
         let rounded = std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(values));
         _mm256_storeu_si256(to.cast(), rounded);
+    }
+}
+
+/// Stores 16 values as a table in its form.
+///
+/// # Safety
+/// As [`store_bf16`]; with `BF16` the machine has the conversion.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn store<const BF16: bool>(values: __m512, to: *mut u8) {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        match BF16 {
+            true => store_bf16(values, to),
+            false => _mm512_storeu_ps(to.cast(), values),
+        }
     }
 }
 
@@ -112,38 +140,40 @@ fn scales_and_minima(block: &[u8]) -> ([f32; 8], [f32; 8]) {
 }
 
 /// Makes the tables (or scales) of all blocks that `groups` touch, `table_bytes` for each group of 32 values (for NF4 the
-/// tables of a block stand at its first group). `store` puts 16 values of a table where it is told.
+/// tables of a block stand at its first group).
 ///
 /// # Safety
 /// `to` has room for [`TABLE_GROUPS`] tables, the groups are inside of the row, and at most [`PART_GROUPS`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,f16c")]
-unsafe fn prepare(
+unsafe fn prepare<const KIND: usize, const BF16: bool>(
     Row { matrix, row }: Row,
     groups: Range<usize>,
     (to, table_bytes): (*mut u8, usize),
-    store: impl Fn(__m512, *mut u8),
 ) {
     let (bytes, base) = (matrix.row(row), first_table(groups.start));
     let blocks = groups.start / 8..groups.end.div_ceil(8);
     // SAFETY: groups from `base` to the end of the last block touched are at most as many as there is room for.
     let place = |group: usize| unsafe { to.add((group - base) * table_bytes) };
-    match matrix.kind() {
+    let kind = BlockType::ALL[KIND];
+    match kind {
         BlockType::Q8_0 => {
-            for group in groups {
-                // SAFETY: room for a scale.
-                unsafe { place(group).cast::<f32>().write(half(bytes, group * 34)) };
-            }
+            let scales = halves(bytes, &groups, 34);
+            // SAFETY: 16 scales of 4 bytes from any group of the first block on are in the room for tables.
+            unsafe { _mm512_storeu_ps(place(groups.start).cast(), scales) };
         }
         BlockType::Q4_0 => {
-            let values = numbers(-8.0);
-            for group in groups {
-                store(_mm512_mul_ps(values, _mm512_set1_ps(half(bytes, group * 18))), place(group));
+            let (values, mut scales) = (numbers(-8.0), [0.0f32; PART_GROUPS]);
+            // SAFETY: the array is as large as a vector.
+            unsafe { _mm512_storeu_ps(scales.as_mut_ptr(), halves(bytes, &groups, 18)) };
+            for (group, &scale) in groups.zip(&scales) {
+                // SAFETY: room for a table.
+                unsafe { store::<BF16>(_mm512_mul_ps(values, _mm512_set1_ps(scale)), place(group)) };
             }
         }
         BlockType::Q4K | BlockType::Q5K => {
-            let block_bytes = matrix.kind().block_bytes();
-            let count = if matrix.kind() == BlockType::Q4K { 1 } else { 2 };
+            let block_bytes = kind.block_bytes();
+            let count = if kind == BlockType::Q4K { 1 } else { 2 };
             for block in blocks {
                 let (scales, minima) = scales_and_minima(&bytes[block * block_bytes..][..block_bytes]);
                 let in_block = groups.start.max(block * 8)..groups.end.min(block * 8 + 8);
@@ -152,8 +182,10 @@ unsafe fn prepare(
                     for part in 0..count {
                         let values = _mm512_mul_ps(scale, numbers(16.0 * part as f32));
                         // SAFETY: a table of 32 values has room for two halves.
-                        let half_place = unsafe { place(group).add(part * table_bytes / count) };
-                        store(_mm512_sub_ps(values, minimum), half_place);
+                        unsafe {
+                            let half_place = place(group).add(part * table_bytes / count);
+                            store::<BF16>(_mm512_sub_ps(values, minimum), half_place);
+                        }
                     }
                 }
             }
@@ -175,7 +207,8 @@ unsafe fn prepare(
             let scales = matrix.nf4_scales(row);
             for block in groups.start / 2..groups.end.div_ceil(2) {
                 let scale = _mm512_set1_ps(scales.of_block(block));
-                store(_mm512_mul_ps(values, scale), place(block * 2));
+                // SAFETY: room for a table.
+                unsafe { store::<BF16>(_mm512_mul_ps(values, scale), place(block * 2)) };
             }
         }
     }
@@ -254,8 +287,10 @@ unsafe fn q6_k_codes(block: *const u8, group: usize) -> __m256i {
 #[target_feature(enable = "avx512f,avx2")]
 fn scaled(codes: __m256i, scales: [f32; 2]) -> [__m512; 2] {
     let halves = [_mm256_castsi256_si128(codes), _mm256_extracti128_si256::<1>(codes)];
-    let value = |half: usize| _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(halves[half]));
-    [_mm512_mul_ps(value(0), _mm512_set1_ps(scales[0])), _mm512_mul_ps(value(1), _mm512_set1_ps(scales[1]))]
+    // Written out: the closure of an array's `map` would be compiled without these instructions.
+    let lower = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(halves[0]));
+    let upper = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(halves[1]));
+    [_mm512_mul_ps(lower, _mm512_set1_ps(scales[0])), _mm512_mul_ps(upper, _mm512_set1_ps(scales[1]))]
 }
 
 /// Both halves of 32 bytes, one a lane of 32 bits.
@@ -263,7 +298,7 @@ fn scaled(codes: __m256i, scales: [f32; 2]) -> [__m512; 2] {
 #[target_feature(enable = "avx512f,avx2")]
 fn widened(indices: __m256i) -> [__m512i; 2] {
     let halves = [_mm256_castsi256_si128(indices), _mm256_extracti128_si256::<1>(indices)];
-    halves.map(|half| _mm512_cvtepu8_epi32(half))
+    [_mm512_cvtepu8_epi32(halves[0]), _mm512_cvtepu8_epi32(halves[1])]
 }
 
 /// The indices of a group of Q4_0, one a byte; upper bits are anything.
@@ -289,7 +324,7 @@ unsafe fn load_f32(kind: BlockType, bytes: *const u8, group: usize, table: *cons
     unsafe {
         let look_up = |indices: [__m512i; 2]| {
             let table = _mm512_loadu_ps(table.cast());
-            indices.map(|indices| _mm512_permutexvar_ps(indices, table))
+            [_mm512_permutexvar_ps(indices[0], table), _mm512_permutexvar_ps(indices[1], table)]
         };
         match kind {
             BlockType::Q8_0 => {
@@ -303,8 +338,8 @@ unsafe fn load_f32(kind: BlockType, bytes: *const u8, group: usize, table: *cons
             BlockType::Q4K => look_up(widened(nibbles(bytes.add(group / 8 * 144 + 16), group))),
             BlockType::Q5K => {
                 let (first, second) = (_mm512_loadu_ps(table.cast()), _mm512_loadu_ps(table.add(64).cast()));
-                widened(q5_k_indices(bytes.add(group / 8 * 176), group))
-                    .map(|indices| _mm512_permutex2var_ps(first, indices, second))
+                let [lower, upper] = widened(q5_k_indices(bytes.add(group / 8 * 176), group));
+                [_mm512_permutex2var_ps(first, lower, second), _mm512_permutex2var_ps(first, upper, second)]
             }
             BlockType::Nf4 => {
                 let pairs = _mm_loadu_si128(bytes.add(group * 16).cast());
@@ -379,19 +414,56 @@ struct Prepared {
     tables: [*const u8; LANES],
 }
 
+/// 16 steps of 16 lanes of a group, whose tables stand `at` bytes behind the first.
+///
+/// # Safety
+/// All lanes have the group, and their tables were made.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+unsafe fn columns_bf16<const KIND: usize>(prepared: &Prepared, group: usize, at: usize) -> [__m512i; LANES] {
+    let (kind, Prepared { bytes, tables }) = (BlockType::ALL[KIND], prepared);
+    // SAFETY: by the caller's promise.
+    let of_lane = |lane: usize| unsafe { load_bf16(kind, bytes[lane], group, tables[lane].add(at)) };
+    if kind == BlockType::Q8_0 {
+        // Has nothing that depends on the group alone, and stays in registers so.
+        return transpose([
+            of_lane(0),
+            of_lane(1),
+            of_lane(2),
+            of_lane(3),
+            of_lane(4),
+            of_lane(5),
+            of_lane(6),
+            of_lane(7),
+            of_lane(8),
+            of_lane(9),
+            of_lane(10),
+            of_lane(11),
+            of_lane(12),
+            of_lane(13),
+            of_lane(14),
+            of_lane(15),
+        ]);
+    }
+    let mut lanes = [_mm512_setzero_si512(); LANES];
+    for lane in 0..LANES {
+        lanes[lane] = of_lane(lane);
+    }
+    transpose(lanes)
+}
+
 /// # Safety
 /// As [`prepare`], for every row.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,f16c")]
-unsafe fn prepare_rows(
+unsafe fn prepare_rows<const KIND: usize, const BF16: bool>(
     part: &BlockRows,
     first_lane: usize,
     groups: &Range<usize>,
     (to, table_bytes): (*mut u8, usize),
-    store: impl Fn(__m512, *mut u8),
 ) -> Prepared {
     let mut prepared = Prepared { bytes: [std::ptr::null(); LANES], tables: [std::ptr::null(); LANES] };
-    let kind = part.matrix.kind();
+    let kind = BlockType::ALL[KIND];
     let byte_of = |group: usize| group * GROUP / kind.block_len() * kind.block_bytes();
     let part_bytes = byte_of(groups.end) - byte_of(groups.start);
     for lane in 0..LANES {
@@ -404,7 +476,7 @@ unsafe fn prepare_rows(
         // SAFETY: the buffer has room for the tables of 16 rows; a prefetch has no effect but on the caches.
         unsafe {
             let to = to.add(lane * TABLE_GROUPS * table_bytes);
-            prepare(Row { matrix: part.matrix, row }, groups.clone(), (to, table_bytes), &store);
+            prepare::<KIND, BF16>(Row { matrix: part.matrix, row }, groups.clone(), (to, table_bytes));
             (prepared.bytes[lane], prepared.tables[lane]) = (bytes, to);
             if part.ahead != 0 {
                 let next = bytes.wrapping_add(byte_of(groups.start)).wrapping_offset(part.ahead);
@@ -440,16 +512,11 @@ unsafe fn pack_bf16_of<const KIND: usize>(part: &BlockRows, panel: *mut u32) {
             let groups = start..part.groups.end.min(start + PART_GROUPS);
             // SAFETY: the tables have room; blocks of 16 lanes and 16 steps lie inside of the panel.
             unsafe {
-                let store = |values, to| store_bf16(values, to);
                 let to = (tables.as_mut_ptr().cast(), bytes_of_table);
-                let Prepared { bytes, tables } = prepare_rows(part, first_lane, &groups, to, store);
+                let prepared = prepare_rows::<KIND, true>(part, first_lane, &groups, to);
                 for group in groups.clone() {
                     let at = (table_of(kind, group) - first_table(groups.start)) * bytes_of_table;
-                    let mut rows = [_mm512_setzero_si512(); LANES];
-                    for lane in 0..LANES {
-                        rows[lane] = load_bf16(kind, bytes[lane], group, tables[lane].add(at));
-                    }
-                    let columns = transpose(rows);
+                    let columns = columns_bf16::<KIND>(&prepared, group, at);
                     let target = panel.add((group - part.groups.start) * LANES * part.width + first_lane);
                     for step in 0..LANES {
                         _mm512_storeu_si512(target.add(step * part.width).cast(), columns[step]);
@@ -488,18 +555,13 @@ unsafe fn multiply_bf16_of<const KIND: usize>(rows: usize, args: &TileArgs, part
         unsafe {
             let prepared: [Prepared; 2] = std::array::from_fn(|half| {
                 let to = tables.as_mut_ptr().cast::<[Tables; LANES]>().add(half).cast();
-                prepare_rows(part, half * LANES, &groups, (to, bytes_of_table), |values, to| store_bf16(values, to))
+                prepare_rows::<KIND, true>(part, half * LANES, &groups, (to, bytes_of_table))
             });
             for group in groups.clone() {
                 let at = (table_of(kind, group) - first_table(groups.start)) * bytes_of_table;
                 let left = args.a.add((group - part.groups.start) * LANES * rows);
                 for half in 0..2 {
-                    let Prepared { bytes, tables } = &prepared[half];
-                    let mut lanes = [_mm512_setzero_si512(); LANES];
-                    for lane in 0..LANES {
-                        lanes[lane] = load_bf16(kind, bytes[lane], group, tables[lane].add(at));
-                    }
-                    let columns = transpose(lanes);
+                    let columns = columns_bf16::<KIND>(&prepared[half], group, at);
                     macro_rules! add_to {
                         ($($r:literal)*) => {
                             match rows {
@@ -572,9 +634,8 @@ unsafe fn pack_f32_of<const KIND: usize>(part: &BlockRows, panel: *mut u32) {
             let groups = start..part.groups.end.min(start + PART_GROUPS);
             // SAFETY: as for `bf16`, with two blocks of 16 steps for each group.
             unsafe {
-                let store = |values, to: *mut u8| _mm512_storeu_ps(to.cast(), values);
                 let to = (tables.as_mut_ptr().cast(), bytes_of_table);
-                let Prepared { bytes, tables } = prepare_rows(part, first_lane, &groups, to, store);
+                let Prepared { bytes, tables } = prepare_rows::<KIND, false>(part, first_lane, &groups, to);
                 for group in groups.clone() {
                     let at = (table_of(kind, group) - first_table(groups.start)) * bytes_of_table;
                     let mut halves = [[_mm512_setzero_si512(); LANES]; 2];
@@ -621,7 +682,7 @@ unsafe fn decode_bf16_of<const KIND: usize>(row: Row, first_group: usize, out: &
         // SAFETY: the row has these groups; the tables have room, and so has `out`.
         unsafe {
             let table: *mut u8 = tables.as_mut_ptr().cast();
-            prepare(row, groups.clone(), (table, bytes_of_table), |values, to| store_bf16(values, to));
+            prepare::<KIND, true>(row, groups.clone(), (table, bytes_of_table));
             for (group, out) in groups.zip(out.chunks_exact_mut(GROUP)) {
                 let at = (table_of(kind, group) - first_table(start)) * bytes_of_table;
                 let values = load_bf16(kind, bytes.as_ptr(), group, table.add(at));
@@ -655,8 +716,7 @@ unsafe fn decode_f32_of<const KIND: usize>(row: Row, first_group: usize, out: &m
         // SAFETY: the row has these groups; the tables have room, and so has `out`.
         unsafe {
             let table: *mut u8 = tables.as_mut_ptr().cast();
-            let store = |values, to: *mut u8| _mm512_storeu_ps(to.cast(), values);
-            prepare(row, groups.clone(), (table, bytes_of_table), store);
+            prepare::<KIND, false>(row, groups.clone(), (table, bytes_of_table));
             for (group, out) in groups.zip(out.chunks_exact_mut(GROUP)) {
                 let at = (table_of(kind, group) - first_table(start)) * bytes_of_table;
                 let [lower, upper] = load_f32(kind, bytes.as_ptr(), group, table.add(at));

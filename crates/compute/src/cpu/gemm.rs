@@ -705,7 +705,8 @@ unsafe fn add_direct(
     let rows = sums.rows.len();
     let panel = sums.rows.start / left.layout.panel_rows;
     let whole = sums.cols.start..sums.cols.end - sums.cols.len() % kernels.nr;
-    if let (Some(blocks), Some(weight), true) = (kernels.blocks, right.staged().filter(|weight| weight.is_blocks()), plain)
+    if let (Some(blocks), Some(weight), true) =
+        (kernels.blocks, right.staged().filter(|weight| weight.is_blocks()), plain)
     {
         let Some((_, product)) = blocks.direct.filter(|&(most_rows, _)| rows <= most_rows) else {
             return sums.cols.clone();
