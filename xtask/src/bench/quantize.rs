@@ -232,7 +232,8 @@ mod tests {
     #[test]
     fn ratios_are_those_within_a_round() {
         let measured = |kind, speeds: [f64; 3]| {
-            let round = |speed| json!({ "backend": "cpu", "weights_bytes": 10.0, "tokens_per_sec": { "median": speed } });
+            let round =
+                |speed| json!({ "backend": "cpu", "weights_bytes": 10.0, "tokens_per_sec": { "median": speed } });
             Measured { kind, rounds: speeds.map(round).into() }
         };
         // The machine was twice as slow in the second round, for both.
