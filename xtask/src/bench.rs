@@ -4,6 +4,7 @@ mod clean;
 mod data;
 mod formats;
 mod model;
+mod quantize;
 mod report;
 mod shapes;
 mod sides;
@@ -36,6 +37,8 @@ usage: cargo xtask bench make-model SHAPE DIR
        cargo xtask bench data [--assets DIR] [--only NAME,...] [--rounds N] [--no-peer] [--out DIR]
        cargo xtask bench formats [--shape NAME] [--only OUTPUT,...] [--rounds N] [--tokenizer DIR] [--scratch DIR]
                                  [--python PATH] [--no-peer] [--ft PATH] [--out DIR] [--quick]
+       cargo xtask bench quantize [--shape NAME] [--only TYPE,...] [--tokens N] [--rounds N] [--steps N] [--ft PATH]
+                                  [--out DIR] [--quick]
        cargo xtask bench clean [--gigabytes N] [--keep]";
 
 /// Time for one measurement of the peak; there is one before each process of Attune.
@@ -53,6 +56,7 @@ pub(crate) fn run(root: &Path, args: &[&str]) -> Result<bool> {
         ["data", options @ ..] => data::run(root, options),
         ["clean", options @ ..] => clean::run(root, options, &build(root)?),
         ["formats", options @ ..] => formats::run(root, options),
+        ["quantize", options @ ..] => quantize::run(root, options),
         ["train", options @ ..] => Bench::new(root, &Options::parse(options)?)?.run(),
         _ => bail!(USAGE),
     }

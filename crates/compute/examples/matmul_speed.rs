@@ -1,7 +1,7 @@
 //! Speed of the matrix products and of attention, per instruction set, against the multiply-add peak of this machine.
 //!
 //! `cargo run --release -p attune-compute --example matmul_speed [threads] [amx|avx512bf16|avx512|avx2|portable]
-//! [linears|blocks|kept-packed|side-paths|attention|others]`
+//! [linears|blocks|few-rows|kept-packed|side-paths|attention|others]`
 //!
 //! Peaks and times are the best of several runs, so that a machine that does other things meanwhile matters little.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
@@ -84,9 +84,9 @@ fn linears(cpu: &Cpu, measured: Option<Peak>) {
 }
 
 /// Weights in blocks beside the same in `bf16`, in turn; what the bits say does not matter here.
-fn blocks(cpu: &Cpu, peak: Option<f64>) {
+fn blocks(cpu: &Cpu, sizes: &[(usize, usize, usize)], peak: Option<f64>) {
     let dtypes = [DType::Bf16].into_iter().chain(BlockType::ALL.map(DType::Block));
-    for (tokens, inputs, outputs) in [(1, 2048, 8192), (256, 2048, 2048), (2048, 2048, 2048)] {
+    for &(tokens, inputs, outputs) in sizes {
         for dtype in dtypes.clone() {
             let bytes = vec![0x11; dtype.matrix_bytes(outputs, inputs).unwrap()];
             let stored_bytes = bytes.len() as f64;
@@ -255,7 +255,10 @@ fn main() {
         // All of the following is over bf16 weights.
         let peak = measured.map(|peak| peak.best_gflops());
         if wants("blocks") {
-            blocks(&cpu, peak);
+            blocks(&cpu, &[(256, 2048, 2048), (2048, 2048, 2048)], peak);
+        }
+        if wants("blocks") || wants("few-rows") {
+            blocks(&cpu, &[(1, 2048, 8192), (4, 2048, 8192), (8, 2048, 8192)], peak);
         }
         if wants("kept-packed") {
             kept_packed(isa, threads, peak);

@@ -255,6 +255,17 @@ impl Weight {
         &self.bytes()[self.stored_row(row) * row_bytes..][..row_bytes]
     }
 
+    /// Whether the elements are stored in blocks.
+    pub(crate) fn is_blocks(&self) -> bool {
+        matches!(self.dtype, DType::Block(_))
+    }
+
+    /// Whether they are stored in blocks that hold their own scales: kernels can decode them in registers. Affine groups keep
+    /// scales apart from their codes and are decoded strip by strip.
+    pub(crate) fn has_whole_blocks(&self) -> bool {
+        matches!(self.dtype, DType::Block(kind) if !matches!(kind, BlockType::Affine(_)))
+    }
+
     /// The stored blocks, in the stored order of the rows; `None` where the elements are no blocks.
     pub(crate) fn blocks(&self) -> Option<BlockMatrix<'_>> {
         match self.dtype {

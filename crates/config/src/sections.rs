@@ -67,8 +67,9 @@ pub struct ModelConfig {
     /// The type of the weights with `adapter.method: full`, in training and in the model that comes out. An adapter is
     /// always trained in f32 beside a base as it is stored.
     pub dtype: TrainedType,
-    /// Quantise the linear layers of the base when it is loaded; embedding, head and norms stay as they are. Done once: the
-    /// result is kept in the folder for caches (FT_CACHE, else attune in the user's own). A base in GGUF brings its types.
+    /// Quantise the base when it is loaded: the linear layers to this type, embedding and head to 8 bits; norms and biases
+    /// stay as they are. Done once: the result is kept in the folder for caches (FT_CACHE, else attune in the user's own).
+    /// A base in GGUF brings its types.
     pub quantize: Quantize,
     /// Another tokenizer: a tokenizer.json or a folder that holds one. null takes the model's own.
     #[schemars(extend("title" = "a path"))]

@@ -52,11 +52,11 @@ choices! {
 }
 
 choices! {
-    /// How the linear layers of the base are kept in memory.
+    /// How the base is kept in memory.
     Quantize {
         /// as they are stored
         None,
-        /// 4-bit quantiles of the normal distribution in blocks of 64 with scales of 8 bits: a quarter of bf16's memory (QLoRA)
+        /// 4-bit quantiles of the normal distribution in blocks of 64 with scales of 8 bits, embedding and head as int8: a third of bf16's memory or less (QLoRA)
         Nf4,
         /// 8-bit integers in blocks of 32 (GGUF's Q8_0): about half of bf16's memory
         Int8,

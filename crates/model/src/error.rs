@@ -124,7 +124,7 @@ pub enum ModelError {
         /// Flat index of the first such element.
         index: usize,
     },
-    /// A linear cannot be quantised.
+    /// A matrix cannot be quantised.
     #[error("{}: '{name}' cannot be quantised: {reason}", dir.display())]
     Quantize {
         /// The model.

@@ -14,8 +14,8 @@ use crate::families::{AffineNumbers, Quantization};
 use crate::gguf::is_gguf;
 use crate::spec::{DecoderSpec, Linear};
 
-const EMBEDDING: &str = "model.embed_tokens.weight";
-const HEAD: &str = "lm_head.weight";
+pub(crate) const EMBEDDING: &str = "model.embed_tokens.weight";
+pub(crate) const HEAD: &str = "lm_head.weight";
 
 /// Values of [`BaseModel::made_up`] before they repeat: not a multiple of any matrix's row.
 const MADE_UP_PATTERN: usize = 65_537;

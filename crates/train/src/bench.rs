@@ -11,14 +11,15 @@ use std::time::Instant;
 use attune_compute::cpu::Cpu;
 use attune_compute::cpu::peak::{self, Peak};
 use attune_compute::{Backend, rng};
-use attune_config::Config;
+use attune_config::{Config, Quantize};
 use attune_data::RowOrigin;
 use attune_model::operations::{TrainingOperations, training_operations};
-use attune_model::{Adapter, BaseModel, Decoder, DecoderSpec, SavePolicy};
+use attune_model::{Adapter, BaseModel, Decoder, DecoderSpec, Sampling, SavePolicy, generate};
 
 use crate::error::TrainError;
 use crate::examples::Example;
-use crate::inputs::adapter_spec;
+use crate::inputs::{adapter_spec, blocks_of, open_base};
+pub use crate::memory::Resident;
 use crate::memory::peak_memory_bytes;
 use crate::memory_plan::MOST_MICRO_BATCH_TOKENS;
 use crate::memory_plan::packing;
@@ -31,6 +32,10 @@ use crate::step::{BadStep, Engine, StepInput, StepResult, Trainable, train_step}
 const SEED: u64 = 0x6265_6e63;
 /// Time for each of the two measurements of the peak.
 const PEAK_SECONDS: f64 = 0.5;
+
+/// Tokens of the prompt behind which tokens are generated, and how many.
+const PROMPT_TOKENS: usize = 8;
+const GENERATED_TOKENS: usize = 33;
 
 /// What to measure.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -47,13 +52,24 @@ pub struct BenchOptions {
     pub target_share: f64,
     /// Threads; all that the machine offers, if `None`.
     pub threads: Option<usize>,
+    /// The base in few bits.
+    pub quantize: Quantize,
     /// Keep a packed copy of every frozen weight that a product reads.
     pub pack_weights: bool,
 }
 
 impl Default for BenchOptions {
     fn default() -> Self {
-        Self { tokens: 2048, examples: 1, steps: 3, rank: 16, target_share: 1.0, threads: None, pack_weights: false }
+        Self {
+            tokens: 2048,
+            examples: 1,
+            steps: 3,
+            rank: 16,
+            target_share: 1.0,
+            threads: None,
+            quantize: Quantize::None,
+            pack_weights: false,
+        }
     }
 }
 
@@ -76,6 +92,12 @@ pub struct BenchReport {
     pub first_step_seconds: f64,
     /// Each timed step.
     pub step_seconds: Vec<f64>,
+    /// Bytes of the frozen weights, as they were used.
+    pub weights_bytes: u64,
+    /// Generated tokens per second, one at a time behind a short prompt, with the adapter.
+    pub generated_per_sec: f64,
+    /// What the process held after the steps; where the system tells.
+    pub resident: Option<Resident>,
     /// Most memory that the process ever held, mapped weights included; where the system tells.
     pub peak_memory_bytes: Option<u64>,
     /// Useful floating-point operations of a step.
@@ -86,8 +108,10 @@ pub struct BenchReport {
 }
 
 /// How far it is.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum BenchProgress {
+    /// Something that the user should know.
+    Note(String),
     /// The model is ready, after so many seconds.
     Loaded(f64),
     /// The step before the timed ones took so many seconds.
@@ -160,15 +184,30 @@ pub fn bench(
     let mut backend = Cpu::new(options.threads)?;
     let base = BaseModel::load(dir)?;
     check(options, &base.spec)?;
-    // As a run does: one pass of all threads, and only a bad file is read again to name the element.
-    if !base.scan(backend.threads()).all_finite {
-        base.check_finite()?;
-    }
+    let quantized = blocks_of(options.quantize);
+    let (base, weights_bytes) = match quantized {
+        None => {
+            // As a run does: one pass of all threads, and only a bad file is read again to name the element.
+            if !base.scan(backend.threads()).all_finite {
+                base.check_finite()?;
+            }
+            let bytes = base.size_bytes();
+            (base, bytes)
+        }
+        Some(kind) => {
+            let bytes = base.quantized_bytes(kind).unwrap_or(0);
+            drop(base);
+            let (base, note) = open_base(dir, options.quantize, backend.threads())?;
+            note.into_iter().for_each(|note| progress(BenchProgress::Note(note)));
+            (base, bytes)
+        }
+    };
     if options.pack_weights {
-        let all = packing::candidates(&base, &backend, None);
+        let all = packing::candidates(&base, &backend, quantized);
         packing::keep(&mut backend, &base, &all);
     }
-    let longest = options.tokens.div_ceil(options.examples);
+    let longest = options.tokens.div_ceil(options.examples).max(PROMPT_TOKENS + GENERATED_TOKENS);
+    let longest = longest.min(base.spec.max_positions);
     let engine = engine(Decoder::new(&backend, &base, longest)?);
     let mut config = Config::default();
     config.adapter.rank = options.rank;
@@ -200,6 +239,8 @@ pub fn bench(
         progress(if step == 0 { BenchProgress::FirstStep(seconds) } else { BenchProgress::Step(step, seconds) });
     }
     let first_step_seconds = step_seconds.remove(0);
+    let resident = Resident::now();
+    let generated_per_sec = generation_speed(&engine.decoder, trainable.trained.adapter(), &examples[0].ids)?;
     let sizes = examples[..options.examples].iter().map(|example| (example.ids.len(), example.trained_tokens()));
     Ok(BenchReport {
         options: *options,
@@ -210,6 +251,9 @@ pub fn bench(
         load_seconds,
         first_step_seconds,
         step_seconds,
+        weights_bytes,
+        generated_per_sec,
+        resident,
         peak_memory_bytes: peak_memory_bytes(),
         operations: training_operations(&base.spec, adapter_parameters, sizes),
         peak: peak_before.zip(measured_peak()).map(|(before, after)| before.best_of(after)),
@@ -228,6 +272,19 @@ fn engine(decoder: Decoder<'_>) -> Engine<'_> {
         max_grad_norm: training.max_grad_norm,
         seed: SEED,
     }
+}
+
+/// Tokens per second of greedy generation, by the median time from one to the next; the prompt's does not count.
+fn generation_speed(decoder: &Decoder, adapter: Option<&Adapter>, ids: &[u32]) -> Result<f64, TrainError> {
+    let prompt = &ids[..ids.len().min(PROMPT_TOKENS)];
+    let mut times = Vec::with_capacity(GENERATED_TOKENS);
+    let sampling = Sampling::greedy(GENERATED_TOKENS, &[]);
+    generate(decoder, adapter, prompt, &sampling, &mut |_| {
+        times.push(Instant::now());
+        true
+    })?;
+    let seconds = times.windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64());
+    Ok(if times.len() < 2 { 0.0 } else { 1.0 / Spread::of(seconds).median })
 }
 
 /// Wall time of a step that must succeed.

@@ -15,6 +15,7 @@ use attune_data::{
 };
 use attune_formats::manifest::MadeFrom;
 use attune_model::gguf::is_gguf;
+use attune_model::quantize::EncodingCost;
 use attune_model::{
     Adapter, AdapterModule, AdapterSpec, BaseModel, DecoderSpec, FullModel, LayerChoice, Linear, RopeScaling, Targets,
     Trained, pull_hint, quantize,
@@ -107,7 +108,7 @@ impl Prepared {
         }
         let backend = open_backend(config)?;
         let text = text_model(config)?;
-        let base = open_base(config, &text)?;
+        let base = base_or_shape(config, &text)?;
         if let Some(message) = high_learning_rate(config) {
             emit(Event::Warning { message })?;
         }
@@ -317,7 +318,7 @@ fn trained_dtype(config: &Config, base: &BaseModel) -> Result<DType, TrainError>
 }
 
 /// The base model; of one that is trained from scratch its shape alone, with made-up weights that nothing reads.
-fn open_base(config: &Config, text: &TextModel) -> Result<BaseModel, TrainError> {
+fn base_or_shape(config: &Config, text: &TextModel) -> Result<BaseModel, TrainError> {
     if config.model.init == ModelInit::Pretrained {
         return Ok(BaseModel::load(&config.model.path)?);
     }
@@ -410,6 +411,14 @@ impl PlannedTraining {
         })
     }
 
+    /// The type in which products over the weights are computed where a processor can.
+    pub fn products(&self, config: &Config, base: &BaseModel) -> DType {
+        match self {
+            Self::Full(dtype) => *dtype,
+            Self::Adapter(_) => quantization(config).map_or(base.dtype(), |kind| DType::Block(kind).of_products()),
+        }
+    }
+
     /// As a plan sees it.
     pub fn shape(&self) -> TrainedShape<'_> {
         match self {
@@ -421,11 +430,58 @@ impl PlannedTraining {
 
 /// The blocks that `model.quantize` asks for.
 pub fn quantization(config: &Config) -> Option<BlockType> {
-    match config.model.quantize {
+    blocks_of(config.model.quantize)
+}
+
+/// The blocks of the linears in a base that is quantised so.
+pub fn blocks_of(quantize: Quantize) -> Option<BlockType> {
+    match quantize {
         Quantize::None => None,
         Quantize::Nf4 => Some(BlockType::Nf4),
         Quantize::Int8 => Some(BlockType::Q8_0),
     }
+}
+
+/// What `model.quantize` saves, and what it takes once.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct QuantizationPlan {
+    /// Bytes of the base's files.
+    pub plain_bytes: u64,
+    /// Bytes of the frozen weights in blocks.
+    pub quantized_bytes: u64,
+    /// What the first run on this base takes more.
+    pub first_run: EncodingCost,
+}
+
+impl QuantizationPlan {
+    /// Of a base that the configuration wants quantised; `None` where it does not.
+    ///
+    /// # Errors
+    /// When a weight cannot be quantised.
+    pub fn new(config: &Config, base: &BaseModel) -> Result<Option<Self>, TrainError> {
+        let Some(kind) = quantization(config) else { return Ok(None) };
+        Ok(Some(Self {
+            plain_bytes: base.size_bytes(),
+            quantized_bytes: base.quantized_bytes(kind).unwrap_or_else(|| base.size_bytes()),
+            first_run: base.encoding_cost(kind, threads(config))?,
+        }))
+    }
+}
+
+/// The base at `path` for a command with `--quantize`, from the cache where it is there. Also gives a note for the user.
+///
+/// # Errors
+/// When it cannot be read or quantised; a GGUF file never is.
+pub fn open_base(path: &Path, quantize: Quantize, threads: usize) -> Result<(BaseModel, Option<String>), TrainError> {
+    let Some(kind) = blocks_of(quantize) else { return Ok((BaseModel::load(path)?, None)) };
+    if is_gguf(path) {
+        return Err(TrainError::Setting {
+            key: "--quantize",
+            reason: format!("{} is a GGUF file, which brings the types of its weights", path.display()),
+            hint: "leave --quantize out, or give the folder that the file was made from".into(),
+        });
+    }
+    Ok(BaseModel::load(path)?.quantized_through_cache(kind, threads)?)
 }
 
 /// What the run will take. The adapter's values are not needed yet, only its shape.
@@ -438,10 +494,7 @@ fn plan_memory(
 ) -> Result<MemoryPlan, TrainError> {
     let planned = PlannedTraining::new(config, base)?;
     let quantized = quantization(config);
-    let products = match &planned {
-        PlannedTraining::Full(dtype) => *dtype,
-        PlannedTraining::Adapter(_) => quantized.map_or(base.dtype(), DType::Block),
-    };
+    let products = planned.products(config, base);
     let packable = match &planned {
         // Weights that change with each step would have to be packed anew each time.
         PlannedTraining::Full(_) => Vec::new(),

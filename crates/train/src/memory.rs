@@ -20,6 +20,27 @@ pub fn resident_memory_bytes() -> Option<u64> {
     Some(memory_stats::memory_stats()?.physical_mem as u64)
 }
 
+/// Memory that a process holds now, by where it comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resident {
+    /// Its own.
+    pub anonymous_bytes: u64,
+    /// Pages of mapped files: the system's cache, given up for whoever needs memory.
+    pub mapped_bytes: u64,
+}
+
+impl Resident {
+    /// Of this process; `None` where the system does not tell.
+    pub fn now() -> Option<Self> {
+        if !cfg!(target_os = "linux") {
+            return None;
+        }
+        let status = std::fs::read_to_string("/proc/self/status").ok()?;
+        let part = |name| kibibytes_of(&status, name);
+        Some(Self { anonymous_bytes: part("RssAnon:")?, mapped_bytes: part("RssFile:")? })
+    }
+}
+
 fn linux_high_water_mark() -> Option<u64> {
     if !cfg!(target_os = "linux") {
         return None;

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
-use attune_train::bench::{BenchOptions, BenchProgress, BenchReport, Spread, bench};
+use attune_train::bench::{BenchOptions, BenchProgress, BenchReport, Resident, Spread, bench};
 use serde_json::{Value, json};
 
+use crate::commands::quantized::QuantizeFlag;
 use crate::failure::Failure;
+use crate::live::plain;
 use crate::output;
 use crate::paint::{Ink, Line};
 
@@ -36,6 +38,9 @@ pub(crate) struct Args {
     /// Threads [default: all cores]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// The base in few bits, as model.quantize makes it: once, then from the folder for caches
+    #[arg(long, value_name = "TYPE", default_value = "none")]
+    quantize: QuantizeFlag,
     /// Keep a packed copy of every frozen weight, as hardware.pack_weights does
     #[arg(long)]
     pack_weights: bool,
@@ -46,9 +51,11 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let &Args { tokens, examples, steps, rank, target_share, threads, pack_weights, .. } = args;
-    let options = BenchOptions { tokens, examples, steps, rank, target_share, threads, pack_weights };
+    let quantize = args.quantize.choice();
+    let options = BenchOptions { tokens, examples, steps, rank, target_share, threads, quantize, pack_weights };
     let report = bench(&args.model, &options, &mut |progress| {
         let text = match progress {
+            BenchProgress::Note(note) => return output::say(&[plain::warning(&note)]),
             BenchProgress::Loaded(seconds) => format!("loaded in {seconds:.2} s"),
             BenchProgress::FirstStep(seconds) => format!("first step, not counted: {seconds:.2} s"),
             BenchProgress::Step(step, seconds) => format!("step {step} of {steps}: {seconds:.2} s"),
@@ -87,7 +94,15 @@ fn table(args: &Args, report: &BenchReport) -> Vec<(String, String)> {
         ("trained tokens/s".into(), spread(report.trained_tokens_per_sec(), 1)),
         ("seconds per step".into(), spread(report.seconds_per_step(), 3)),
         ("seconds to load".into(), format!("{:.2}, first step {:.2}", report.load_seconds, report.first_step_seconds)),
+        ("generated tokens/s".into(), format!("{:.2}, one at a time", report.generated_per_sec)),
+        ("frozen weights".into(), gigabytes(report.weights_bytes)),
         ("peak memory".into(), report.peak_memory_bytes.map_or("not known".into(), gigabytes)),
+        ("memory after the steps".into(), {
+            let parts = report.resident.map(|Resident { anonymous_bytes, mapped_bytes }| {
+                format!("{} of its own, {} of mapped files", gigabytes(anonymous_bytes), gigabytes(mapped_bytes))
+            });
+            parts.unwrap_or("not known".into())
+        }),
         ("useful work".into(), {
             let per_token = report.operations.total() / tokens as f64 / 1e9;
             format!("{per_token:.3} GFLOP per token, {:.1} GFLOP/s", report.gflops())
@@ -127,7 +142,12 @@ fn to_json(args: &Args, report: &BenchReport) -> Value {
         "step_seconds": report.step_seconds,
         "first_step_seconds": report.first_step_seconds,
         "load_seconds": report.load_seconds,
+        "generated_tokens_per_sec": report.generated_per_sec,
+        "quantize": args.quantize.name(),
+        "weights_bytes": report.weights_bytes,
         "peak_memory_bytes": report.peak_memory_bytes,
+        "anonymous_bytes": report.resident.map(|resident| resident.anonymous_bytes),
+        "mapped_bytes": report.resident.map(|resident| resident.mapped_bytes),
         "operations_per_token": operations.total() / tokens as f64,
         "operations": {
             "layers": operations.layers, "head": operations.head,

@@ -3,11 +3,14 @@
 use std::path::PathBuf;
 
 use attune_compute::cpu::Cpu;
-use attune_model::{Adapter, BaseModel, Decoder, Generated, Sampling, StopReason, generate};
+use attune_model::{Adapter, Decoder, Generated, Sampling, StopReason, generate};
 use attune_text::{Conversation, LoadOptions, Message, TextError, TextModel};
+use attune_train::inputs::open_base;
 use serde_json::json;
 
+use crate::commands::quantized::QuantizeFlag;
 use crate::failure::{FAILED, Failure};
+use crate::live::plain;
 use crate::output;
 
 /// Continue a prompt, or answer it as a chat
@@ -16,6 +19,9 @@ pub(crate) struct Args {
     /// The base model's folder
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
+    /// The base in few bits, as model.quantize makes it: once, then from the folder for caches
+    #[arg(long, value_name = "TYPE", default_value = "none")]
+    quantize: QuantizeFlag,
     /// An adapter of PEFT or mlx-lm
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
@@ -67,9 +73,12 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let options = LoadOptions { chat_template: args.chat_template.clone(), ..LoadOptions::default() };
     let text = TextModel::load(&args.model, &options)?;
     let prompt_ids = encode(args, &text)?;
-    let base = BaseModel::load(&args.model)?;
-    let adapter = args.adapter.as_ref().map(|dir| Adapter::open(&base.spec, dir)).transpose()?;
     let backend = Cpu::new(None)?;
+    let (base, note) = open_base(&args.model, args.quantize.choice(), backend.threads())?;
+    if let Some(note) = note {
+        output::say(&[plain::warning(&note)]);
+    }
+    let adapter = args.adapter.as_ref().map(|dir| Adapter::open(&base.spec, dir)).transpose()?;
     let positions = prompt_ids.len().saturating_add(args.max_tokens).min(base.spec.max_positions);
     let decoder = Decoder::new(&backend, &base, positions)?;
     let sampling = Sampling {

@@ -12,6 +12,7 @@ pub(crate) mod import;
 pub(crate) mod init;
 pub(crate) mod plan;
 pub(crate) mod pull;
+pub(crate) mod quantized;
 pub(crate) mod quickstart;
 pub(crate) mod resume;
 pub(crate) mod schema;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use attune_config::Config;
-use attune_train::inputs::{Inputs, PlannedTraining, Prepared};
+use attune_train::inputs::{Inputs, PlannedTraining, Prepared, QuantizationPlan};
 use attune_train::memory_plan::budget::Budget;
 use attune_train::memory_plan::calibrate::{Speed, Time};
 use attune_train::memory_plan::measure::{Measured, measure};
@@ -55,25 +55,23 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let planned = PlannedTraining::new(&config, &prepared.base)?;
     let plan = prepared.plan.clone();
     let (backend, spec) = (prepared.backend.as_ref(), &prepared.base.spec);
-    let dtype = match planned {
-        PlannedTraining::Full(dtype) => dtype,
-        PlannedTraining::Adapter(_) => prepared.base.dtype(),
-    };
+    let dtype = planned.products(&config, &prepared.base);
     let speed = Speed::measure(backend, spec, dtype, planned.shape(), &plan).map_err(TrainError::from)?;
+    let quantization = QuantizationPlan::new(&config, &prepared.base)?;
     let layouts = [("keep all", &plan.keep_all), ("chosen", &plan.chosen), ("recompute all", &plan.recompute_all)];
     let columns = layouts.map(|(name, layouted)| {
         let time = speed.predict(&config, spec, planned.shape(), layouted);
         Column { name, layouted, time }
     });
     if !args.json {
-        output::result(&table(&plan, &columns).join("\n"))?;
+        output::result(&table(&plan, &columns, quantization.as_ref()).join("\n"))?;
     }
     let measured = match args.measure && plan.fits() {
         true => Some(measure(&Inputs::with_weights(prepared, &config, None)?, &config, &speed)?),
         false => None,
     };
     if args.json {
-        output::result(&to_json(&plan, &columns, measured.as_ref()).to_string())?;
+        output::result(&to_json(&plan, &columns, quantization.as_ref(), measured.as_ref()).to_string())?;
     } else if let Some(measured) = &measured {
         output::result(&comparison(measured).join("\n"))?;
     }
@@ -92,7 +90,12 @@ fn show(event: &Event) {
     }
 }
 
-fn to_json(plan: &MemoryPlan, columns: &[Column; 3], measured: Option<&Measured>) -> Value {
+fn to_json(
+    plan: &MemoryPlan,
+    columns: &[Column; 3],
+    quantization: Option<&QuantizationPlan>,
+    measured: Option<&Measured>,
+) -> Value {
     let layout = |column: &Column| {
         json!({
             "name": column.name,
@@ -117,6 +120,15 @@ fn to_json(plan: &MemoryPlan, columns: &[Column; 3], measured: Option<&Measured>
         "steps": chosen.layouted.train.steps,
         "layouts": columns.iter().map(layout).collect::<Vec<_>>(),
         "remedies": plan.refusal.as_ref().map(|refusal| refusal.remedies.clone()),
+        "quantization": quantization.map(|QuantizationPlan { plain_bytes, quantized_bytes, first_run }| json!({
+            "plain_bytes": plain_bytes,
+            "quantized_bytes": quantized_bytes,
+            "first_run": {
+                "seconds": first_run.seconds,
+                "memory_bytes": first_run.memory_bytes,
+                "disk_bytes": first_run.disk_bytes,
+            },
+        })),
         "measured": measured,
     })
 }
@@ -124,7 +136,7 @@ fn to_json(plan: &MemoryPlan, columns: &[Column; 3], measured: Option<&Measured>
 /// A row of the table: its name, and its value for a column.
 type Row<'a> = (&'static str, Box<dyn Fn(&Column) -> String + 'a>);
 
-fn table(plan: &MemoryPlan, columns: &[Column; 3]) -> Vec<String> {
+fn table(plan: &MemoryPlan, columns: &[Column; 3], quantization: Option<&QuantizationPlan>) -> Vec<String> {
     let of_peak = |value: fn(&Layouted) -> u64| Box::new(move |column: &Column| bytes(value(column.layouted)));
     let rows: [Row; 13] = [
         ("", Box::new(|column| column.name.into())),
@@ -167,12 +179,32 @@ fn table(plan: &MemoryPlan, columns: &[Column; 3]) -> Vec<String> {
     });
     let verdict = if plan.fits() { "choice" } else { "does not fit, the least would be" };
     lines.push(format!("{verdict}: {}", plain::layout(&plan.chosen.choice, plan.trained_layers)));
+    lines.extend(quantization.into_iter().flat_map(quantization_lines));
     let time = &columns[1].time;
     if time.evaluation_seconds > 0.0 {
         let (training, evaluation) = (seconds(time.training_seconds), seconds(time.evaluation_seconds));
         lines.push(format!("time: {training} of training, {evaluation} of evaluation"));
     }
     lines
+}
+
+fn quantization_lines(quantization: &QuantizationPlan) -> [String; 2] {
+    let QuantizationPlan { plain_bytes, quantized_bytes, first_run } = *quantization;
+    let factor = plain_bytes as f64 / quantized_bytes.max(1) as f64;
+    [
+        format!(
+            "model.quantize: the base takes {} in place of {} ({factor:.2} times less)",
+            bytes(quantized_bytes),
+            bytes(plain_bytes)
+        ),
+        format!(
+            "  the first run on this base encodes it: {} and up to {} of memory before training starts, and {} in the \
+             folder for caches",
+            seconds(first_run.seconds),
+            bytes(first_run.memory_bytes),
+            bytes(first_run.disk_bytes)
+        ),
+    ]
 }
 
 /// Short spans with a digit behind the point.

@@ -56,6 +56,34 @@ impl<'a> BlockMatrix<'a> {
         Self { kind, rows, cols, row_bytes, bytes: codes, tails: [scales, biases] }
     }
 
+    /// Type of the blocks.
+    pub(crate) fn kind(&self) -> BlockType {
+        self.kind
+    }
+
+    /// The bytes of a row.
+    pub(crate) fn row(&self, row: usize) -> &'a [u8] {
+        assert!(row < self.rows, "row {row} of {self:?}");
+        &self.bytes[row * self.row_bytes..][..self.row_bytes]
+    }
+
+    /// The bytes of a row that must have `values` from the group `first_group` on, which are whole groups.
+    pub(crate) fn groups_of_row(&self, row: usize, first_group: usize, values: usize) -> &'a [u8] {
+        assert!(values.is_multiple_of(GROUP), "{values} values are no whole groups");
+        let last_col = first_group * GROUP + values;
+        assert!(last_col <= self.cols, "{last_col} columns of {self:?}");
+        self.row(row)
+    }
+
+    /// The scales of a row of NF4.
+    #[inline]
+    pub(crate) fn nf4_scales(&self, row: usize) -> Nf4Scales<'a> {
+        let codes = &self.row(row)[self.cols / 2..];
+        let (second, _) = self.bytes[self.rows * self.row_bytes..].as_chunks::<{ size_of::<f32>() }>();
+        let offset = second.last().map_or(0.0, |&offset| f32::from_le_bytes(offset));
+        Nf4Scales { codes, first_block: row * codes.len(), second, offset, values: nf4_scale_table() }
+    }
+
     /// Decodes the columns from `first_col` on of a row into `out`.
     ///
     /// # Panics
@@ -88,10 +116,7 @@ impl<'a> BlockMatrix<'a> {
         nf4: impl Fn(&Nf4Indices, f32) -> [f32; GROUP],
     ) {
         let (groups, rest) = out.as_chunks_mut::<GROUP>();
-        assert!(rest.is_empty(), "{} values are no whole groups", out_len(groups, rest));
-        let last_col = (first_group + groups.len()) * GROUP;
-        assert!(row < self.rows && last_col <= self.cols, "row {row}, {last_col} columns of {self:?}");
-        let bytes = &self.bytes[row * self.row_bytes..][..self.row_bytes];
+        let bytes = self.groups_of_row(row, first_group, groups.len() * GROUP + rest.len());
         match self.kind {
             BlockType::Q8_0 => decode_each((bytes, 1), first_group, groups, q8_0),
             BlockType::Q4_0 => decode_each((bytes, 1), first_group, groups, q4_0),
@@ -105,25 +130,34 @@ impl<'a> BlockMatrix<'a> {
                 }
             }
             BlockType::Nf4 => {
-                let (indices, codes) = bytes.split_at(self.cols / 2);
-                let (indices, _) = indices.as_chunks::<{ GROUP / 2 }>();
-                let (tail, _) = self.bytes[self.rows * self.row_bytes..].as_chunks::<{ size_of::<f32>() }>();
-                let (Some(&offset), values) = (tail.last(), nf4_scale_table()) else { return };
-                let offset = f32::from_le_bytes(offset);
-                let first_block = row * codes.len();
+                let (indices, _) = bytes.as_chunks::<{ GROUP / 2 }>();
+                let scales = self.nf4_scales(row);
                 for (group, out) in (first_group..).zip(groups) {
-                    let block = group / 2;
-                    let second = f32::from_le_bytes(tail[(first_block + block) / NF4_SCALE_GROUP]);
-                    let scale = values[usize::from(codes[block])] * second + offset;
-                    T::from_group(&nf4(&indices[group], scale), out);
+                    T::from_group(&nf4(&indices[group], scales.of_block(group / 2)), out);
                 }
             }
         }
     }
 }
 
-fn out_len<T>(groups: &[[T; GROUP]], rest: &[T]) -> usize {
-    groups.len() * GROUP + rest.len()
+/// What the scales of a row of NF4 are made of.
+#[derive(Clone, Copy)]
+pub(crate) struct Nf4Scales<'a> {
+    codes: &'a [u8],
+    /// Number of the row's first block in the matrix.
+    first_block: usize,
+    second: &'a [[u8; size_of::<f32>()]],
+    offset: f32,
+    values: &'static [f32; 256],
+}
+
+impl Nf4Scales<'_> {
+    /// The scale of a block of the row.
+    #[inline(always)]
+    pub(crate) fn of_block(&self, block: usize) -> f32 {
+        let second = f32::from_le_bytes(self.second[(self.first_block + block) / NF4_SCALE_GROUP]);
+        self.values[usize::from(self.codes[block])] * second + self.offset
+    }
 }
 
 /// A type that values are decoded to.

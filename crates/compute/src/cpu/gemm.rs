@@ -27,10 +27,12 @@ use std::ops::Range;
 use super::convert::round_to_bf16;
 use super::isa::VerifiedIsa;
 use super::pack::{Layout, Mask, Operand, PackArgs, Packer};
-use super::stage::{Decoder, pack_staged, with_staged_rows};
+use super::stage::{Decoder, pack_staged, with_block_rows, with_staged_rows};
 use super::workers::{AlignedBuffer, DisjointMut, Workers};
+use crate::blocks::BlockMatrix;
 use crate::pool::Block;
 use crate::tensor::ValuesMut;
+use crate::weight::Weight;
 
 /// Steps of a cut. A right panel of 256 steps x 32 columns is 32 KiB: about the first-level cache, where the micro-kernel
 /// reads it once per left panel; loading and storing a C tile costs about 1 % of the steps between.
@@ -68,6 +70,8 @@ pub(super) struct Kernels {
     pub(super) right: Packer,
     /// For weights in blocks.
     pub(super) decoder: &'static Decoder,
+    /// For weights in blocks whose rows are the lanes, if there is one: without a plain form in between.
+    pub(super) blocks: Option<BlockKernels>,
     /// For few rows, if there is one: packs and multiplies in registers.
     pub(super) direct: Option<Direct>,
     pub(super) session: Session,
@@ -79,6 +83,37 @@ impl Kernels {
         CUT_STEPS * self.right.arithmetic.k_per_step()
     }
 }
+
+/// Rows of a weight in blocks that a right panel is made of.
+pub(super) struct BlockRows<'a> {
+    pub(super) matrix: &'a BlockMatrix<'a>,
+    /// Where the panel's lanes are stored; one at least.
+    pub(super) rows: &'a [usize],
+    /// Groups of 32 values of k.
+    pub(super) groups: Range<usize>,
+    /// Lanes of the panel; those without a row may hold anything.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "no such kernel there"))]
+    pub(super) width: usize,
+    /// Distance in bytes from a row's part to the one that is read after it, 0 for none: for prefetching.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "no such kernel there"))]
+    pub(super) ahead: isize,
+}
+
+/// What reads blocks where they lie.
+#[derive(Clone, Copy)]
+pub(super) struct BlockKernels {
+    pub(super) pack: PackBlocksFn,
+    /// For few rows of the left factor, and how many: packs and multiplies in registers.
+    pub(super) direct: Option<(usize, BlockProductFn)>,
+}
+
+/// As [`TileFn`], with such rows in place of a right panel, `nr` of them. # Safety: as of [`TileFn`] and
+/// [`PackBlocksFn`]; the panel is not read.
+pub(super) type BlockProductFn = unsafe fn(usize, &TileArgs, &BlockRows);
+
+/// Fills a right panel with what decoding and packing would make of it. # Safety: rows and groups are inside of the
+/// matrix, the panel holds `width` times the steps of the groups, and the machine has the kernel's instructions.
+pub(super) type PackBlocksFn = unsafe fn(&BlockRows, *mut u32);
 
 /// What a thread does before and after it uses the micro-kernels of a set.
 #[derive(Clone, Copy)]
@@ -569,15 +604,37 @@ unsafe fn add_term(
     let panels = sums.rows.start / left.layout.panel_rows..sums.rows.end.div_ceil(left.layout.panel_rows);
     // SAFETY: for both, the tile is the caller's and the factors cover it.
     let cols = unsafe { add_direct(kernels, sums, left, (right, alpha, mask), add) };
+    // With one left panel a right panel is read once: in the first-level cache, where it was just made.
+    let one_by_one = panels.len() == 1 && right.staged().is_some_and(Weight::is_blocks);
+    let width = if one_by_one { kernels.nr } else { cols.len().max(1) };
+    for cols in pieces(cols, width) {
+        // SAFETY: as for the whole tile.
+        unsafe { add_panels(kernels, right_panels, sums, left, (&panels, &cols), (right, alpha, mask), add) };
+    }
+}
+
+/// As [`add_term`], for some left panels and columns.
+///
+/// # Safety
+/// As there.
+unsafe fn add_panels(
+    kernels: &Kernels,
+    right_panels: &mut AlignedBuffer<u32>,
+    sums: &Sums,
+    left: Left,
+    (panels, cols): (&Range<usize>, &Range<usize>),
+    (right, alpha, mask): (&Operand, f32, Option<Mask>),
+    add: bool,
+) {
     let col_panels = pieces(cols.clone(), kernels.nr);
     let kept = right.packed(kernels);
     for k in left.layout.cuts(kernels) {
         let steps = kernels.right.steps(k.len());
         let right_values = match kept {
-            Some(kept) => kept.panels(&k, &cols),
+            Some(kept) => kept.panels(&k, cols),
             None => {
                 let values = right_panels.get(right_len(kernels, &k, cols.len()));
-                pack_right(kernels, right, &cols, &k, values);
+                pack_right(kernels, right, cols, &k, values);
                 &*values
             }
         };
@@ -618,7 +675,7 @@ pub(super) fn pack_right(
     mut values: &mut [u32],
 ) {
     if let Some(weight) = right.staged() {
-        return pack_staged(kernels, (weight, right.layout()), cols, k, values);
+        return pack_staged(kernels, (weight, right), cols, k, values);
     }
     for panel in pieces(cols.clone(), kernels.nr) {
         let next = match panel.end < cols.end {
@@ -646,11 +703,26 @@ unsafe fn add_direct(
 ) -> Range<usize> {
     let plain = mask.is_none() && !right.is_masked() && right.layout() == Layout::LanesMajor;
     let rows = sums.rows.len();
+    let panel = sums.rows.start / left.layout.panel_rows;
+    let whole = sums.cols.start..sums.cols.end - sums.cols.len() % kernels.nr;
+    if let (Some(blocks), Some(weight), true) =
+        (kernels.blocks, right.staged().filter(|weight| weight.has_whole_blocks()), plain)
+    {
+        let Some((_, product)) = blocks.direct.filter(|&(most_rows, _)| rows <= most_rows) else {
+            return sums.cols.clone();
+        };
+        for cols in pieces(whole.clone(), kernels.nr) {
+            for k in left.layout.cuts(kernels) {
+                let args = sums.tile(kernels, left, panel, &cols, &k, alpha, add);
+                // SAFETY: few rows are one panel, packed with these sizes; the tile is the caller's.
+                with_block_rows(kernels, weight, (&cols, &cols), &k, |part| unsafe { product(rows, &args, part) });
+            }
+        }
+        return whole.end..sums.cols.end;
+    }
     let Some(direct) = kernels.direct.filter(|direct| plain && rows <= direct.most_rows) else {
         return sums.cols.clone();
     };
-    let panel = sums.rows.start / left.layout.panel_rows;
-    let whole = sums.cols.start..sums.cols.end - sums.cols.len() % kernels.nr;
     for cols in pieces(whole.clone(), kernels.nr) {
         for k in left.layout.cuts(kernels) {
             let next = match k.end < right.k() {

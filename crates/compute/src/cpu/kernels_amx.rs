@@ -48,11 +48,11 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 
-use super::gemm::{Kernels, Session, TileArgs};
+use super::blocks_avx512;
+use super::gemm::{BlockKernels, Kernels, Session, TileArgs};
 use super::kernels_avx512bf16::RIGHT_IN_TILES;
 use super::pack::{Arithmetic, Packer, PanelOrder};
 use super::pack_amx::pack_left;
-use super::stage;
 
 /// Rows and columns of a tile register in 32-bit elements, and steps of a product.
 pub(super) const TILE: usize = 16;
@@ -76,7 +76,8 @@ pub(super) static KERNELS: Kernels = Kernels {
     tile,
     left: LEFT,
     right: RIGHT_IN_TILES,
-    decoder: &stage::AVX512,
+    decoder: &blocks_avx512::DECODER_BF16,
+    blocks: Some(BlockKernels { direct: None, ..blocks_avx512::KERNELS_BF16 }),
     direct: None,
     session: Session { begin: || std::mem::forget(TileSession::begin()), end: || drop(TileSession::open()) },
 };

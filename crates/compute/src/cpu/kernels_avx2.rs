@@ -24,6 +24,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     left: PACKER,
     right: PACKER,
     decoder: &stage::AVX2,
+    blocks: None,
     direct: None,
     session: Session::NONE,
 };

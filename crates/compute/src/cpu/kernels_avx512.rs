@@ -7,9 +7,9 @@
 
 use std::arch::x86_64::*;
 
-use super::gemm::{Direct, Kernels, Session, TileArgs};
+use super::blocks_avx512;
+use super::gemm::{BlockKernels, Direct, Kernels, Session, TileArgs};
 use super::pack::{Arithmetic, Layout, PackArgs, Packer, PanelOrder};
-use super::stage;
 use crate::weight::Element;
 
 const LANES: usize = 16;
@@ -24,7 +24,8 @@ pub(super) static KERNELS: Kernels = Kernels {
     tile,
     left: PACKER,
     right: PACKER,
-    decoder: &stage::AVX512,
+    decoder: &blocks_avx512::DECODER_F32,
+    blocks: Some(BlockKernels { pack: blocks_avx512::pack_f32, direct: None }),
     direct: Some(Direct { most_rows: 4, tile: direct }),
     session: Session::NONE,
 };

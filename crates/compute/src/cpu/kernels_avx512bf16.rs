@@ -11,10 +11,10 @@
 
 use std::arch::x86_64::*;
 
+use super::blocks_avx512;
 use super::gemm::{Direct, Kernels, Session, TileArgs};
 use super::kernels_avx512::{first_lanes, load_widened, store_tile, transpose};
 use super::pack::{Arithmetic, Layout, PackArgs, Packer, PanelOrder};
-use super::stage;
 use crate::weight::Element;
 
 /// Lanes of a vector of steps.
@@ -33,7 +33,8 @@ pub(super) static KERNELS: Kernels = Kernels {
     tile,
     left: PACKER,
     right: PACKER,
-    decoder: &stage::AVX512,
+    decoder: &blocks_avx512::DECODER_BF16,
+    blocks: Some(blocks_avx512::KERNELS_BF16),
     direct: Some(Direct { most_rows: 4, tile: direct }),
     session: Session::NONE,
 };
@@ -64,7 +65,7 @@ unsafe fn tile(rows: usize, args: &TileArgs) {
 /// `sum + left.upper * right.upper + left.lower * right.lower`, lane by lane.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bf16")]
-fn multiply_pairs(sum: __m512, left: __m512i, right: __m512i) -> __m512 {
+pub(super) fn multiply_pairs(sum: __m512, left: __m512i, right: __m512i) -> __m512 {
     // SAFETY: the types are as large and differ in name alone.
     let pairs = |vector| unsafe { std::mem::transmute::<__m512i, __m512bh>(vector) };
     _mm512_dpbf16_ps(sum, pairs(left), pairs(right))
@@ -162,7 +163,7 @@ unsafe fn pack(args: &PackArgs) {
 /// Two vectors of `f32` as one of `bf16`, `lower` first.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bf16")]
-fn round(lower: __m512, upper: __m512) -> __m512i {
+pub(super) fn round(lower: __m512, upper: __m512) -> __m512i {
     // SAFETY: the types are as large and differ in name alone.
     unsafe { std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(upper, lower)) }
 }

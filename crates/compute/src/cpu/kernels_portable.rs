@@ -28,6 +28,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     left: PACKER,
     right: PACKER,
     decoder: &stage::PORTABLE,
+    blocks: None,
     direct: None,
     session: Session::NONE,
 };

@@ -24,6 +24,8 @@
 pub mod amx_emulator;
 mod attention;
 mod attention_backward;
+#[cfg(target_arch = "x86_64")]
+mod blocks_avx512;
 mod convert;
 mod dora;
 mod elementwise;

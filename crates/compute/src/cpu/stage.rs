@@ -15,11 +15,14 @@ use std::ops::Range;
 
 use half::bf16;
 
-use super::gemm::{Kernels, pieces, right_len};
+use super::gemm::{BlockRows, Kernels, PackBlocksFn, pieces, right_len};
 use super::pack::{Arithmetic, Layout, Operand};
 use super::workers::AlignedBuffer;
 use crate::blocks::{BlockMatrix, GROUP};
 use crate::weight::{Element, Weight};
+
+/// Most lanes of a right panel.
+const MOST_LANES: usize = 32;
 
 /// Columns of a strip of `x W^T`: with 32 rows 16 KiB of `bf16`, half of a first-level cache.
 const STRIP_COLS: usize = 256;
@@ -34,8 +37,8 @@ type DecodeFn<T> = unsafe fn(&BlockMatrix, usize, usize, &mut [T]);
 
 /// The decoders of an instruction set.
 pub(super) struct Decoder {
-    f32: DecodeFn<f32>,
-    bf16: DecodeFn<bf16>,
+    pub(super) f32: DecodeFn<f32>,
+    pub(super) bf16: DecodeFn<bf16>,
 }
 
 thread_local! {
@@ -95,11 +98,15 @@ fn gather_rows<'s>(
 /// As [`super::gemm::pack_right`], of such a weight.
 pub(super) fn pack_staged(
     kernels: &Kernels,
-    (weight, layout): (&Weight, Layout),
+    (weight, right): (&Weight, &Operand),
     lanes: &Range<usize>,
     k: &Range<usize>,
     values: &mut [u32],
 ) {
+    let layout = right.layout();
+    if let (Some(blocks), true, Layout::LanesMajor) = (kernels.blocks, weight.has_whole_blocks(), layout) {
+        return pack_blocks(kernels, blocks.pack, weight, (lanes, k), values);
+    }
     // Where some k of a panel lie. Strips end at whole steps and tiles; the last one has the padding.
     let place = |panel: &Range<usize>, part: &Range<usize>| {
         let width = panel.len().next_multiple_of(kernels.lanes);
@@ -133,6 +140,61 @@ pub(super) fn pack_staged(
     });
 }
 
+/// Makes the panels from blocks, whose rows are the lanes.
+fn pack_blocks(
+    kernels: &Kernels,
+    pack: PackBlocksFn,
+    weight: &Weight,
+    (lanes, k): (&Range<usize>, &Range<usize>),
+    mut values: &mut [u32],
+) {
+    for panel in pieces(lanes.clone(), kernels.nr) {
+        let len = right_len(kernels, k, panel.len());
+        let (target, rest) = values.split_at_mut(len);
+        with_block_rows(kernels, weight, (&panel, lanes), k, |part| {
+            let steps = part.groups.len() * GROUP / kernels.right.arithmetic.k_per_step();
+            assert_eq!(target.len(), part.width * steps, "length of a panel");
+            // SAFETY: rows and groups were checked, and so was the panel; kernels are only handed out after their
+            // instructions were detected.
+            unsafe { pack(part, target.as_mut_ptr()) };
+        });
+        values = rest;
+    }
+}
+
+/// Lets `work` read the blocks of one panel of `lanes`, which are rows of the weight.
+pub(super) fn with_block_rows(
+    kernels: &Kernels,
+    weight: &Weight,
+    (panel, lanes): (&Range<usize>, &Range<usize>),
+    k: &Range<usize>,
+    work: impl FnOnce(&BlockRows),
+) {
+    let Some(matrix) = weight.blocks() else { unreachable!("{weight:?} has blocks") };
+    assert!(k.start.is_multiple_of(GROUP) && k.end.is_multiple_of(GROUP), "k {k:?} in whole groups");
+    assert!(lanes.end <= weight.rows() && k.end <= weight.cols(), "lanes {lanes:?} and k {k:?} of {weight:?}");
+    assert!(!panel.is_empty() && panel.len() <= MOST_LANES && panel.end <= lanes.end, "panel {panel:?} of {lanes:?}");
+    let kind = matrix.kind();
+    let Some(row_bytes) = kind.row_bytes(weight.cols()) else { unreachable!("{weight:?} has rows") };
+    let byte_of = |lane: usize, k: usize| lane * row_bytes + k / kind.block_len() * kind.block_bytes();
+    let mut rows = [0; MOST_LANES];
+    let rows = &mut rows[..panel.len()];
+    rows.iter_mut().zip(panel.clone()).for_each(|(row, lane)| *row = weight.stored_row(lane));
+    // The part that is wanted next: in this cut, in the next one, or where other lanes begin.
+    let (lane, at) = match (panel.end < lanes.end, k.end < weight.cols()) {
+        (true, _) => (panel.end, k.start),
+        (false, true) => (lanes.start, k.end),
+        (false, false) => (lanes.end, 0),
+    };
+    work(&BlockRows {
+        matrix: &matrix,
+        rows,
+        groups: k.start / GROUP..k.end / GROUP,
+        width: panel.len().next_multiple_of(kernels.lanes),
+        ahead: byte_of(lane, at).wrapping_sub(byte_of(panel.start, k.start)) as isize,
+    });
+}
+
 /// Lets `multiply` read some lanes and k of such a weight, [`Layout::LanesMajor`], where they were staged.
 pub(super) fn with_staged_rows(
     kernels: &Kernels,
@@ -152,14 +214,15 @@ pub(super) static PORTABLE: Decoder = {
     fn decode_f32(matrix: &BlockMatrix, row: usize, first_group: usize, out: &mut [f32]) {
         matrix.decode_groups(row, first_group, out, crate::blocks::nf4_group);
     }
-    fn decode_bf16(matrix: &BlockMatrix, row: usize, first_group: usize, out: &mut [bf16]) {
-        matrix.decode_groups(row, first_group, out, crate::blocks::nf4_group);
-    }
-    Decoder { f32: decode_f32, bf16: decode_bf16 }
+    Decoder { f32: decode_f32, bf16: decode_bf16_portable }
 };
 
+pub(super) fn decode_bf16_portable(matrix: &BlockMatrix, row: usize, first_group: usize, out: &mut [bf16]) {
+    matrix.decode_groups(row, first_group, out, crate::blocks::nf4_group);
+}
+
 #[cfg(target_arch = "x86_64")]
-pub(super) use x86::{AVX2, AVX512};
+pub(super) use x86::AVX2;
 
 /// The same loops for wider vectors. Only the values of NF4, a table look-up, need instructions by name: what the compiler
 /// makes of it reads memory once per value.
@@ -172,18 +235,6 @@ mod x86 {
     use super::Decoder;
     use crate::blocks::encode::NF4_TABLE;
     use crate::blocks::{BlockMatrix, GROUP, Nf4Indices};
-
-    pub(in super::super) static AVX512: Decoder = {
-        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
-        fn decode_f32(matrix: &BlockMatrix, row: usize, first_group: usize, out: &mut [f32]) {
-            matrix.decode_groups(row, first_group, out, |indices, scale| nf4_avx512(indices, scale));
-        }
-        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
-        fn decode_bf16(matrix: &BlockMatrix, row: usize, first_group: usize, out: &mut [bf16]) {
-            matrix.decode_groups(row, first_group, out, |indices, scale| nf4_avx512(indices, scale));
-        }
-        Decoder { f32: decode_f32, bf16: decode_bf16 }
-    };
 
     pub(in super::super) static AVX2: Decoder = {
         #[target_feature(enable = "avx2,fma,f16c")]
@@ -206,21 +257,6 @@ mod x86 {
         let lower = _mm_set1_epi8(15);
         let (first, second) = (_mm_and_si128(_mm_srli_epi16::<4>(pairs), lower), _mm_and_si128(pairs, lower));
         [_mm_unpacklo_epi8(first, second), _mm_unpackhi_epi8(first, second)]
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512f,avx2")]
-    fn nf4_avx512(indices: &Nf4Indices, scale: f32) -> [f32; GROUP] {
-        let mut values = [0.0; GROUP];
-        // SAFETY: the table has 16 values, the result twice as many.
-        unsafe {
-            let (table, scale) = (_mm512_loadu_ps(NF4_TABLE.as_ptr()), _mm512_set1_ps(scale));
-            for (half, indices) in unpack(indices).into_iter().enumerate() {
-                let looked_up = _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(indices), table);
-                _mm512_storeu_ps(values.as_mut_ptr().add(16 * half), _mm512_mul_ps(looked_up, scale));
-            }
-        }
-        values
     }
 
     #[inline]

@@ -88,7 +88,7 @@ pub struct Sizes {
 pub struct Surroundings {
     /// Bytes of one activation.
     pub activation_bytes: usize,
-    /// Bytes of the base model's files; where its linears are quantised, with these in blocks.
+    /// Bytes of the base model's files; where it is quantised, with its matrices in blocks.
     pub weights_bytes: u64,
     /// Bytes that the process holds before anything of the training is allocated.
     pub program_bytes: u64,

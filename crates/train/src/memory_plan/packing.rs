@@ -7,6 +7,7 @@
 
 use attune_compute::{Backend, BlockType, DType, Weight, WeightProduct};
 use attune_config::PackWeights;
+use attune_model::quantize::VOCABULARY_BLOCKS;
 use attune_model::{Adapter, BaseModel, Linear};
 
 use super::budget::Budget;
@@ -50,7 +51,7 @@ impl Candidate {
 }
 
 /// All weights that the backend could keep packed, in both directions; none where it has no such form. The linears of the
-/// layers count as stored in the type that they are going to be quantised to, if they are.
+/// layers and the head count as stored in the types that they are going to be quantised to, if they are.
 pub fn candidates(base: &BaseModel, backend: &dyn Backend, quantized: Option<BlockType>) -> Vec<Candidate> {
     let of_layers = (0..base.spec.layers).flat_map(|layer| Linear::ALL.map(|linear| Place::Layer(layer, linear)));
     let in_layers = |weight: &Weight| quantized.map_or(weight.dtype(), DType::Block);
@@ -70,7 +71,11 @@ pub fn candidates(base: &BaseModel, backend: &dyn Backend, quantized: Option<Blo
         .filter_map(|candidate| {
             let weight = candidate.weight(base);
             let shape = (weight.rows(), weight.cols());
-            let stored = if candidate.place == Place::Head { weight.dtype() } else { in_layers(weight) };
+            let stored = match (candidate.place, quantized) {
+                (Place::Layer(..), _) => in_layers(weight),
+                (Place::Head, None) => weight.dtype(),
+                (Place::Head, Some(_)) => DType::Block(VOCABULARY_BLOCKS),
+            };
             let bytes = backend.packed_weight_bytes(stored, shape, candidate.product)?;
             Some(Candidate { bytes, ..candidate })
         })
