@@ -103,7 +103,7 @@ pub(super) trait Pairs: Copy {
 }
 
 /// Adding 1.5 * 2^23 leaves no bits behind the point.
-const MAGIC: f32 = 12_582_912.0;
+pub(super) const MAGIC: f32 = 12_582_912.0;
 
 /// Eight lanes in plain Rust.
 #[derive(Clone, Copy)]

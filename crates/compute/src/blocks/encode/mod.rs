@@ -5,7 +5,7 @@
 //!
 //! # Source
 //! Layouts: ggml's `ggml-common.h`. Q8_0 and Q4_0 are equal to those of its `ggml-quants.c` byte for byte; the K-quants
-//! search over the same candidates for the groups and then go further (`k_quants.rs`).
+//! take the better one of its fit and of a search that goes further (`k_quants.rs`).
 #![allow(unsafe_code)]
 
 mod affine;
