@@ -164,7 +164,7 @@ impl<L: Lanes> CodeSums<L> {
     }
 }
 
-/// The best fits found for each group: of the plain error, and of the weighted one.
+/// The best fit found for each group.
 #[inline(always)]
 fn sweep<K: Affine, L: Lanes>(groups: &Groups<L>) -> Fit<L> {
     let zero = L::splat(0.0);
