@@ -76,6 +76,25 @@ fn weights() -> Vec<(&'static str, Vec<f32>)> {
             (0..len).map(|i| bf16((size(i) * gaussian(9, i) + middle(i)) as f32)).collect()
         }),
     ];
+    // Outliers that are alone in their groups; values near the smallest that an f16 scale can hold; blocks, then groups, of
+    // one value; groups of one sign, and far from 0; mostly zeros; three levels.
+    let random = |seed: u64, i: u64| uniform(seed, i);
+    let sign = |seed: u64, i: u64| if random(seed, i) < 0.5 { -1.0 } else { 1.0 };
+    let few = 64 * COLS as u64;
+    let more: [(&str, &dyn Fn(u64) -> f64); 9] = [
+        ("outliers", &|i| 0.02 * gaussian(20, i) * if random(21, i) < 0.003 { 40.0 } else { 1.0 }),
+        ("tiny", &|i| 1e-5 * gaussian(22, i)),
+        ("tiniest", &|i| 1e-7 * gaussian(23, i)),
+        ("blocks of one value", &|i| 0.02 * gaussian(24, i / 256)),
+        ("groups of one value", &|i| 0.02 * gaussian(25, i / 32)),
+        ("groups of one sign", &|i| 0.02 * gaussian(26, i).abs() * sign(27, i / 32)),
+        ("far from 0", &|i| sign(28, i / 256) + 0.02 * gaussian(29, i)),
+        ("mostly zeros", &|i| if random(30, i) < 0.1 { 0.02 * gaussian(31, i) } else { 0.0 }),
+        ("three levels", &|i| 0.02 * ((3.0 * random(32, i)).floor() - 1.0)),
+    ];
+    for (name, value) in more {
+        sets.push((name, (0..few).map(|i| value(i) as f32).collect()));
+    }
     let beside_the_repository = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared");
     let shared = std::env::var_os("ATTUNE_SHARED").map_or_else(|| PathBuf::from(beside_the_repository), PathBuf::from);
     let file = shared.join("assets/models/tinystories-656k/model.safetensors");
@@ -151,15 +170,22 @@ fn blocks_are_no_worse_than_those_of_llama_cpp() {
                 assert!(ours == theirs, "{set}, {name}: not the same bytes");
                 continue;
             }
-            // Measured: 0.91 to 0.98 overall. Both search, so that in a few blocks theirs is luckier.
-            assert!(overall < 0.99, "{set}, {name}: overall {overall}");
-            assert!(above * 500 <= ratios.len() && worst < 1.06, "{set}, {name}: {above} blocks above, worst {worst}");
+            // Their own fit is one of our candidates, so that no block is worse beyond the last bits of a sum.
+            assert!(worst < WORST, "{set}, {name}: {above} blocks above {ALLOWED}, worst {worst}");
+            // Measured: 0.91 to 0.98 overall on what resembles weights. Elsewhere both may find the same, or write zeros.
+            let resembles = ["gaussian", "heavy tails", "uneven", "tinystories"].contains(&set);
+            let limit = if resembles { 0.99 } else { WORST };
+            let exact = root_mean_square(&their_errors) == 0.0;
+            assert!(overall < limit || exact, "{set}, {name}: overall {overall}");
         }
     }
 }
 
 /// By what a block's error may be larger than theirs.
 const ALLOWED: f64 = 1.02;
+
+/// By what it is larger for no K-quant.
+const WORST: f64 = 1.0005;
 
 /// `ours / theirs`; 1 where both are 0.
 fn ratio(ours: f64, theirs: f64) -> f64 {

@@ -1,13 +1,35 @@
-//! Eight numbers worked on together: in plain Rust, and in one register of AVX2. Both round every operation alone, so both
-//! give the same bits.
+//! Numbers worked on together: eight in plain Rust or in a register of AVX2, sixteen in one of AVX-512. All round every
+//! operation alone and add up in the same order, so all give the same bits.
+//!
+//! Lanes come in eights, one eight a block: what is summed over a block never crosses into another one.
 
 use std::ops::{Add, Mul, Sub};
 
-/// Eight lanes of `f32`.
+use half::f16;
+
+#[cfg(target_arch = "x86_64")]
+#[path = "lanes_x86.rs"]
+mod x86;
+#[cfg(target_arch = "x86_64")]
+pub(super) use x86::{Avx2, Avx512};
+
+/// Lanes of `f32`: eight for each of `BLOCKS` blocks.
 pub(super) trait Lanes: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> {
-    fn from_array(values: [f32; 8]) -> Self;
-    fn to_array(self) -> [f32; 8];
+    /// Blocks that are worked on together.
+    const BLOCKS: usize;
+    /// Two numbers of 16 bits in each lane.
+    type Pairs: Pairs;
+
+    fn splat(value: f32) -> Self;
+    /// The same eight numbers for every block.
+    fn eight(values: &[f32; 8]) -> Self;
+    /// Eight numbers from `at` on in each of the rows of a block: lane `8 b + l` of result `i` is row `l`'s number `at + i` of
+    /// block b. A block has eight rows, `row_len` apart; blocks are `block_len` apart.
+    fn columns(values: &[f32], at: usize, row_len: usize, block_len: usize) -> [Self; 8];
+    /// Writes the `8 * BLOCKS` lanes.
+    fn store(self, out: &mut [f32]);
     fn divide(self, other: Self) -> Self;
+    fn square_root(self) -> Self;
     /// The smaller one; neither is a NaN.
     fn min(self, other: Self) -> Self;
     /// The larger one; neither is a NaN.
@@ -17,11 +39,14 @@ pub(super) trait Lanes: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Out
     fn where_positive(self, mask: Self, other: Self) -> Self;
     /// Own lanes where `mask` is 0, else the other's.
     fn where_zero(self, mask: Self, other: Self) -> Self;
-
-    #[inline(always)]
-    fn splat(value: f32) -> Self {
-        Self::from_array([value; 8])
-    }
+    /// Rounded to what an `f16` can hold.
+    fn half(self) -> Self;
+    /// Every lane of a block: that of the lane `4`, `2` or `1` away.
+    fn swapped<const DISTANCE: usize>(self) -> Self;
+    /// Two numbers a lane, rounded to the nearest integers (ties to even), which must fit 16 bits.
+    fn pairs(first: Self, second: Self) -> Self::Pairs;
+    /// Integers below 2^31, rounded to `f32`.
+    fn from_sums(sums: <Self::Pairs as Pairs>::Sums) -> Self;
 
     /// `self / other`; 0 where `other` is 0.
     #[inline(always)]
@@ -41,14 +66,56 @@ pub(super) trait Lanes: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Out
     fn clamp(self, low: f32, high: f32) -> Self {
         self.max(Self::splat(low)).min(Self::splat(high))
     }
+
+    /// In every lane the sum over its block.
+    #[inline(always)]
+    fn block_sum(self) -> Self {
+        let fours = self + self.swapped::<4>();
+        let twos = fours + fours.swapped::<2>();
+        twos + twos.swapped::<1>()
+    }
+
+    /// In every lane the largest number of its block.
+    #[inline(always)]
+    fn block_max(self) -> Self {
+        let fours = self.max(self.swapped::<4>());
+        let twos = fours.max(fours.swapped::<2>());
+        twos.max(twos.swapped::<1>())
+    }
+}
+
+/// Two integers of 16 bits in each lane.
+pub(super) trait Pairs: Copy {
+    /// One integer of 32 bits in each lane.
+    type Sums: Copy + Add<Output = Self::Sums>;
+
+    fn splat(value: i16) -> Self;
+    /// `(self * by) / 2^15`, rounded to the nearest, halves up.
+    fn scaled(self, by: Self) -> Self;
+    /// The sum, saturated.
+    fn plus(self, other: Self) -> Self;
+    fn min(self, other: Self) -> Self;
+    fn max(self, other: Self) -> Self;
+    /// `floor(self / 2^bits)`.
+    fn shifted(self, bits: i32) -> Self;
+    /// The sum of both products of a lane.
+    fn dot(self, other: Self) -> Self::Sums;
 }
 
 /// Adding 1.5 * 2^23 leaves no bits behind the point.
-const MAGIC: f32 = 12_582_912.0;
+pub(super) const MAGIC: f32 = 12_582_912.0;
 
 /// Eight lanes in plain Rust.
 #[derive(Clone, Copy)]
 pub(super) struct Plain([f32; 8]);
+
+/// First numbers of the lanes, and second ones.
+#[derive(Clone, Copy)]
+pub(super) struct PlainPairs([i16; 16]);
+
+/// Sums of eight lanes.
+#[derive(Clone, Copy)]
+pub(super) struct PlainSums([i32; 8]);
 
 impl Plain {
     #[inline(always)]
@@ -86,17 +153,38 @@ impl Mul for Plain {
 }
 
 impl Lanes for Plain {
+    const BLOCKS: usize = 1;
+    type Pairs = PlainPairs;
+
     #[inline(always)]
-    fn from_array(values: [f32; 8]) -> Self {
-        Self(values)
+    fn splat(value: f32) -> Self {
+        Self([value; 8])
     }
     #[inline(always)]
-    fn to_array(self) -> [f32; 8] {
-        self.0
+    fn eight(values: &[f32; 8]) -> Self {
+        Self(*values)
+    }
+    #[inline(always)]
+    fn columns(values: &[f32], at: usize, row_len: usize, _: usize) -> [Self; 8] {
+        let mut columns = [Self([0.0; 8]); 8];
+        for lane in 0..8 {
+            for (column, &value) in columns.iter_mut().zip(&values[lane * row_len + at..][..8]) {
+                column.0[lane] = value;
+            }
+        }
+        columns
+    }
+    #[inline(always)]
+    fn store(self, out: &mut [f32]) {
+        out.copy_from_slice(&self.0);
     }
     #[inline(always)]
     fn divide(self, other: Self) -> Self {
         self.zip(other, |a, b| a / b)
+    }
+    #[inline(always)]
+    fn square_root(self) -> Self {
+        Self(self.0.map(f32::sqrt))
     }
     #[inline(always)]
     fn min(self, other: Self) -> Self {
@@ -126,93 +214,92 @@ impl Lanes for Plain {
         }
         Self(out)
     }
+    #[inline(always)]
+    fn half(self) -> Self {
+        Self(self.0.map(|value| f16::from_f32(value).to_f32()))
+    }
+    #[inline(always)]
+    fn swapped<const DISTANCE: usize>(self) -> Self {
+        let mut out = self.0;
+        for lane in 0..8 {
+            out[lane] = self.0[lane ^ DISTANCE];
+        }
+        Self(out)
+    }
+    #[inline(always)]
+    fn pairs(first: Self, second: Self) -> PlainPairs {
+        let (first, second) = (first.nearest(), second.nearest());
+        let mut out = [0; 16];
+        for lane in 0..8 {
+            out[lane] = first.0[lane] as i16;
+            out[lane + 8] = second.0[lane] as i16;
+        }
+        PlainPairs(out)
+    }
+    #[inline(always)]
+    fn from_sums(sums: PlainSums) -> Self {
+        Self(sums.0.map(|sum| sum as f32))
+    }
 }
 
-#[cfg(target_arch = "x86_64")]
-pub(super) use avx::Avx;
-
-#[cfg(target_arch = "x86_64")]
-mod avx {
-    use std::arch::x86_64::*;
-    use std::ops::{Add, Mul, Sub};
-
-    use super::Lanes;
-
-    /// Eight lanes in a register. Only functions that are compiled for AVX2, or for more, use the type, and everything here
-    /// is inlined into them.
-    #[derive(Clone, Copy)]
-    pub(in super::super) struct Avx(__m256);
-
-    macro_rules! operator {
-        ($op:ident $method:ident $instruction:ident) => {
-            impl $op for Avx {
-                type Output = Self;
-                #[inline(always)]
-                fn $method(self, other: Self) -> Self {
-                    // SAFETY: whoever uses the type has seen that the processor has AVX2.
-                    Self(unsafe { $instruction(self.0, other.0) })
-                }
-            }
-        };
+impl PlainPairs {
+    #[inline(always)]
+    fn zip(self, other: Self, f: impl Fn(i16, i16) -> i16) -> Self {
+        let mut out = self.0;
+        for i in 0..16 {
+            out[i] = f(self.0[i], other.0[i]);
+        }
+        Self(out)
     }
-    operator!(Add add _mm256_add_ps);
-    operator!(Sub sub _mm256_sub_ps);
-    operator!(Mul mul _mm256_mul_ps);
+}
 
-    impl Lanes for Avx {
-        #[inline(always)]
-        fn from_array(values: [f32; 8]) -> Self {
-            // SAFETY: as above; eight values are read from an array of eight.
-            Self(unsafe { _mm256_loadu_ps(values.as_ptr()) })
+impl Pairs for PlainPairs {
+    type Sums = PlainSums;
+
+    #[inline(always)]
+    fn splat(value: i16) -> Self {
+        Self([value; 16])
+    }
+    #[inline(always)]
+    fn scaled(self, by: Self) -> Self {
+        self.zip(by, |a, b| ((i32::from(a) * i32::from(b) + (1 << 14)) >> 15) as i16)
+    }
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        self.zip(other, i16::saturating_add)
+    }
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        self.zip(other, |a, b| if a < b { a } else { b })
+    }
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        self.zip(other, |a, b| if a > b { a } else { b })
+    }
+    #[inline(always)]
+    fn shifted(self, bits: i32) -> Self {
+        Self(self.0.map(|value| value >> bits))
+    }
+    #[inline(always)]
+    fn dot(self, other: Self) -> PlainSums {
+        let mut out = [0; 8];
+        for lane in 0..8 {
+            let first = i32::from(self.0[lane]) * i32::from(other.0[lane]);
+            out[lane] = first + i32::from(self.0[lane + 8]) * i32::from(other.0[lane + 8]);
         }
-        #[inline(always)]
-        fn to_array(self) -> [f32; 8] {
-            let mut out = [0.0; 8];
-            // SAFETY: as above; eight values are written to an array of eight.
-            unsafe { _mm256_storeu_ps(out.as_mut_ptr(), self.0) };
-            out
+        PlainSums(out)
+    }
+}
+
+impl Add for PlainSums {
+    type Output = Self;
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        let mut out = self.0;
+        for lane in 0..8 {
+            out[lane] = self.0[lane].wrapping_add(other.0[lane]);
         }
-        #[inline(always)]
-        fn splat(value: f32) -> Self {
-            // SAFETY: whoever uses the type has seen that the processor has AVX2.
-            Self(unsafe { _mm256_set1_ps(value) })
-        }
-        #[inline(always)]
-        fn divide(self, other: Self) -> Self {
-            // SAFETY: as above.
-            Self(unsafe { _mm256_div_ps(self.0, other.0) })
-        }
-        #[inline(always)]
-        fn min(self, other: Self) -> Self {
-            // SAFETY: as above.
-            Self(unsafe { _mm256_min_ps(self.0, other.0) })
-        }
-        #[inline(always)]
-        fn max(self, other: Self) -> Self {
-            // SAFETY: as above.
-            Self(unsafe { _mm256_max_ps(self.0, other.0) })
-        }
-        #[inline(always)]
-        fn abs(self) -> Self {
-            // SAFETY: as above.
-            Self(unsafe { _mm256_andnot_ps(_mm256_set1_ps(-0.0), self.0) })
-        }
-        #[inline(always)]
-        fn where_positive(self, mask: Self, other: Self) -> Self {
-            // SAFETY: as above.
-            Self(unsafe {
-                let positive = _mm256_cmp_ps::<_CMP_GT_OQ>(mask.0, _mm256_setzero_ps());
-                _mm256_blendv_ps(other.0, self.0, positive)
-            })
-        }
-        #[inline(always)]
-        fn where_zero(self, mask: Self, other: Self) -> Self {
-            // SAFETY: as above.
-            Self(unsafe {
-                let zero = _mm256_cmp_ps::<_CMP_EQ_OQ>(mask.0, _mm256_setzero_ps());
-                _mm256_blendv_ps(other.0, self.0, zero)
-            })
-        }
+        Self(out)
     }
 }
 
@@ -224,7 +311,7 @@ mod tests {
     fn nearest_rounds_ties_to_even() {
         for step in -40_000..40_000 {
             let value = step as f32 / 64.0;
-            assert_eq!(Plain::splat(value).nearest().to_array(), [value.round_ties_even(); 8], "{value}");
+            assert_eq!(Plain::splat(value).nearest().0, [value.round_ties_even(); 8], "{value}");
         }
     }
 }

@@ -5,14 +5,16 @@
 //!
 //! # Source
 //! Layouts: ggml's `ggml-common.h`. Q8_0 and Q4_0 are equal to those of its `ggml-quants.c` byte for byte; the K-quants
-//! search over the same candidates for the groups and then go further (`k_quants.rs`).
+//! take the better one of its fit and of a search that goes further (`k_quants.rs`).
 #![allow(unsafe_code)]
 
 mod affine;
 mod k_quants;
+mod k_quants_fit;
 mod lanes;
 mod legacy;
 mod nf4;
+mod symmetric;
 #[cfg(test)]
 mod tests;
 
@@ -238,13 +240,13 @@ fn run_here<L: Lanes>(work: Work) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn run_avx2(work: Work) {
-    run_here::<lanes::Avx>(work);
+    run_here::<lanes::Avx2>(work);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
 fn run_avx512(work: Work) {
-    run_here::<lanes::Avx>(work);
+    run_here::<lanes::Avx512>(work);
 }
 
 fn run(isa: Isa, work: Work) {

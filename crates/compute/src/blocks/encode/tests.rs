@@ -103,7 +103,10 @@ fn every_path_gives_the_same_bytes() {
         }
         for (seed, kind) in KINDS.into_iter().enumerate() {
             for sigma in [1e-9, 1e-3, 0.02, 1e4] {
-                let values = gaussian(seed as u64, 8 * 256, sigma);
+                // An odd number of blocks, of which some are encoded in pairs; cubes have far outliers.
+                let mut values = gaussian(seed as u64, 7 * 256, sigma);
+                values[512..1024].iter_mut().for_each(|value| *value *= (*value / sigma).powi(2));
+                values[1024..1280].fill(sigma);
                 let (mut portable, mut fast) = (Vec::new(), Vec::new());
                 encode_row_with(Isa::Portable, kind, &values, &mut portable).unwrap();
                 encode_row_with(isa, kind, &values, &mut fast).unwrap();
