@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::thread::available_parallelism;
 
 use anyhow::{Context, Result, bail, ensure};
-use attune_formats::files::{create_dir_all, remove_file, write_atomic};
+use attune_formats::files::{create_dir_all, remove_file, rename_file, write_atomic};
 use serde_json::{Value, json};
 
 use super::report::Spread;
@@ -168,7 +168,7 @@ fn export(attune: &Attune, model: &Path, path: &Path) -> Result<()> {
     command.args(["export", "gguf", "--type", "q4_k_m", "--model"]).arg(model).arg("--out").arg(path);
     let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
     if refused.exists() {
-        std::fs::rename(&refused, path)?;
+        rename_file(&refused, path)?;
     }
     ensure!(path.exists(), "ft export gguf: {status}");
     Ok(())

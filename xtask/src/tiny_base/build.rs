@@ -4,13 +4,15 @@
 //! comes from seeds, the tokenizer depends on nothing but texts, and the training runs in `f32` on one CPU path
 //! (`FT_CPU=avx2`), which gives the same bits for any number of threads.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use attune_compute::rng;
 use attune_formats::files;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{HELD_OUT_ROWS, ROWS, write_rows};
 
@@ -26,6 +28,12 @@ const CPU_PATH: &str = "avx2";
 /// Files of the model, which `ft quickstart` brings along.
 const MODEL_FILES: [&str; 5] =
     ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
+
+/// Rows of [`write_echoes`], the stories that their words are taken from, and how many words a row says twice.
+const ECHOES: u64 = 40_000;
+const WORD_ROWS: usize = 3000;
+const ECHO_WORDS: (u64, u64) = (4, 40);
+const ECHO_SEED: u64 = 9_301;
 
 /// Name and BLAKE3 of each of them.
 const HASHES: &str = "HASHES";
@@ -49,6 +57,7 @@ pub(super) fn run(root: &Path, check: bool) -> Result<bool> {
     let ft = build_ft(root)?;
     if !work.join("tokenizer").is_dir() {
         write_rows(&corpus, ROWS, HELD_OUT_ROWS)?;
+        write_echoes(&corpus)?;
         let inputs = ["stories", "passages", "talk"].map(|kind| format!("corpus/{kind}.jsonl"));
         let mut words = vec!["tokenizer", "train", "--vocabulary", VOCABULARY, "--out", "tokenizer"];
         words.extend(inputs.iter().map(String::as_str));
@@ -79,6 +88,28 @@ pub(super) fn run(root: &Path, check: bool) -> Result<bool> {
     files::write_atomic(&home.join("README.md"), card(&ft, &work, &home)?.as_bytes())?;
     println!("{}\n{built}", home.display());
     Ok(true)
+}
+
+/// Rows of words in no order, said twice: a model that has to copy them learns to look back, which answers about a text
+/// need and which stories alone teach slowly.
+fn write_echoes(corpus: &Path) -> Result<()> {
+    let stories = std::fs::read_to_string(corpus.join("stories.jsonl"))?;
+    let mut words: BTreeSet<&str> = BTreeSet::new();
+    for line in stories.lines().take(WORD_ROWS) {
+        let all = line.split(|c: char| !c.is_ascii_alphabetic());
+        words.extend(all.filter(|word| (2..=12).contains(&word.len())));
+    }
+    let words: Vec<&str> = words.into_iter().collect();
+    let mut rows = String::new();
+    for row in 0..ECHOES {
+        let key = rng::key(&[ECHO_SEED, row]);
+        let count = ECHO_WORDS.0 + rng::below(rng::combine(key, u64::MAX), ECHO_WORDS.1 - ECHO_WORDS.0);
+        let word = |index: u64| words[rng::below(rng::combine(key, index), words.len() as u64) as usize];
+        let said: Vec<&str> = (0..count).map(word).collect();
+        let said = said.join(" ");
+        let _ = writeln!(rows, "{}", json!({ "text": format!("{said}. {said}.") }));
+    }
+    Ok(files::write_atomic(&corpus.join("echoes.jsonl"), rows.as_bytes())?)
 }
 
 fn build_ft(root: &Path) -> Result<PathBuf> {
