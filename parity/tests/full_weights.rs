@@ -113,7 +113,7 @@ fn train(golden: &FullGolden, way: &Way) -> (Vec<StepOutcome>, Trainable) {
         let result = train_step(&engine, &mut trainable, &input, &AtomicBool::new(false)).unwrap();
         if way.rounds_masters {
             for part in trainable.trained.parts_mut() {
-                Weight::from_f32_as(DType::Bf16, 1, part.values.len(), &part.values.to_vec()).read_row(0, part.values);
+                Weight::from_f32_as(DType::Bf16, 1, part.values.len(), part.values).read_row(0, part.values);
             }
         }
         match result {
