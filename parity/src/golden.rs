@@ -188,15 +188,7 @@ impl Golden {
     /// # Errors
     /// When a folder is incomplete or broken.
     pub fn all() -> Result<Vec<Self>, GoldenError> {
-        let root = Self::root();
-        let read = |source| GoldenError::Read { path: root.to_path_buf(), source };
-        let mut dirs = Vec::new();
-        for entry in std::fs::read_dir(root).map_err(read)? {
-            dirs.push(entry.map_err(read)?.path());
-        }
-        dirs.retain(|dir| dir.is_dir());
-        dirs.sort();
-        dirs.iter().map(|dir| Self::read(dir)).collect()
+        case_dirs(Self::root())?.iter().map(|dir| Self::read(dir)).collect()
     }
 
     /// The case with that name.
@@ -208,11 +200,7 @@ impl Golden {
     }
 
     fn read(dir: &Path) -> Result<Self, GoldenError> {
-        let path = dir.join("case.json");
-        let text = std::fs::read_to_string(&path).map_err(|source| GoldenError::Read { path: path.clone(), source })?;
-        let case = serde_json::from_str(&text).map_err(|source| GoldenError::Json { path, source })?;
-        let expected = tensors::read_tensors(&dir.join(EXPECTED))?;
-        let expected = expected.into_iter().map(|(name, tensor)| (name, tensor.data)).collect();
+        let (case, expected) = read_case(dir)?;
         Ok(Self { case, dir: dir.to_path_buf(), expected })
     }
 
@@ -252,3 +240,26 @@ impl Golden {
 }
 
 const EXPECTED: &str = "expected.safetensors";
+
+/// The folders of the cases under `root`, by name.
+pub(crate) fn case_dirs(root: &Path) -> Result<Vec<PathBuf>, GoldenError> {
+    let read = |source| GoldenError::Read { path: root.to_path_buf(), source };
+    let mut dirs = Vec::new();
+    for entry in std::fs::read_dir(root).map_err(read)? {
+        dirs.push(entry.map_err(read)?.path());
+    }
+    dirs.retain(|dir| dir.is_dir());
+    dirs.sort();
+    Ok(dirs)
+}
+
+/// `case.json` and the expected tensors of a folder.
+pub(crate) fn read_case<C: serde::de::DeserializeOwned>(
+    dir: &Path,
+) -> Result<(C, BTreeMap<String, Vec<f32>>), GoldenError> {
+    let path = dir.join("case.json");
+    let text = std::fs::read_to_string(&path).map_err(|source| GoldenError::Read { path: path.clone(), source })?;
+    let case = serde_json::from_str(&text).map_err(|source| GoldenError::Json { path, source })?;
+    let expected = tensors::read_tensors(&dir.join(EXPECTED))?;
+    Ok((case, expected.into_iter().map(|(name, tensor)| (name, tensor.data)).collect()))
+}

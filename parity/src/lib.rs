@@ -3,10 +3,12 @@
 //! The golden files and the scripts that made them are described in this folder's README.
 
 pub mod compare;
+pub mod full;
 pub mod golden;
 pub mod harness;
 pub mod peers;
 pub mod planted;
+pub mod scratch;
 pub mod tolerances;
 
 pub use compare::{Comparison, Mismatch};

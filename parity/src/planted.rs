@@ -29,6 +29,20 @@ pub enum Mistake {
     BiasCorrectionForgotten,
     /// AdamW without weight decay.
     DecayForgotten,
+    /// AdamW with weight decay on gains and biases, too: 0.2 where none is asked for.
+    DecayOnGains,
+    /// The gains of norms get no gradient.
+    GainGradientForgotten,
+    /// The gradient of a norm's gain is `sum_t dy x`, without the division by the root.
+    GainGradientUnnormed,
+    /// Biases get no gradient.
+    BiasGradientForgotten,
+    /// The head gets no gradient: with a tied head its share is missing in the embedding's.
+    HeadGradientForgotten,
+    /// Of tokens that occur several times, the embedding gets the gradient of the last one alone.
+    EmbeddingGradientOverwrites,
+    /// A weight's gradient is that of the last micro-batch.
+    WeightGradientOverwrites,
 }
 
 /// The reference backend with a mistake.
@@ -63,7 +77,13 @@ impl Backend for Planted {
     }
 
     fn embedding_backward(&self, ids: &[u32], dy: &Tensor, dtable: &mut [f32]) {
-        Reference.embedding_backward(ids, dy, dtable);
+        if !self.has(Mistake::EmbeddingGradientOverwrites) {
+            return Reference.embedding_backward(ids, dy, dtable);
+        }
+        for (t, &id) in ids.iter().enumerate() {
+            let start = id as usize * dy.cols();
+            dtable[start..start + dy.cols()].copy_from_slice(dy.row(t));
+        }
     }
 
     fn activation_dtype(&self, weights: DType) -> DType {
@@ -87,7 +107,15 @@ impl Backend for Planted {
     }
 
     fn rms_norm_gain_backward(&self, x: &Tensor, epsilon: f32, dy: &Tensor, dgain: &mut [f32]) {
-        Reference.rms_norm_gain_backward(x, epsilon, dy, dgain);
+        if self.has(Mistake::GainGradientUnnormed) {
+            for t in 0..x.rows() {
+                for ((dgain, dy), x) in dgain.iter_mut().zip(dy.row(t)).zip(x.row(t)) {
+                    *dgain += dy * x;
+                }
+            }
+        } else if !self.has(Mistake::GainGradientForgotten) {
+            Reference.rms_norm_gain_backward(x, epsilon, dy, dgain);
+        }
     }
 
     fn rope_forward(&self, x: &mut Tensor, positions: &[u32], table: &RopeTable) {
@@ -139,6 +167,10 @@ impl Backend for Planted {
     }
 
     fn linear_weight_backward(&self, x: &Tensor, dy: &Tensor, dw: &mut [f32], db: Option<&mut [f32]>) {
+        if self.has(Mistake::WeightGradientOverwrites) {
+            dw.fill(0.0);
+        }
+        let db = db.filter(|_| !self.has(Mistake::BiasGradientForgotten));
         Reference.linear_weight_backward(x, dy, dw, db);
     }
 
@@ -220,13 +252,20 @@ impl Backend for Planted {
         dhead: &mut [f32],
     ) -> Tensor {
         let smoothing = if self.has(Mistake::SmoothingForgotten) { 0.0 } else { label_smoothing };
+        if self.has(Mistake::HeadGradientForgotten) {
+            return Reference.head_backward(x, head, targets, smoothing, coefficients, &mut vec![0.0; dhead.len()]);
+        }
         Reference.head_backward(x, head, targets, smoothing, coefficients, dhead)
     }
 
     fn adamw(&self, parameter: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], args: &AdamWArgs) {
         // With a late step number the correction's divisors are 1.
         let step = if self.has(Mistake::BiasCorrectionForgotten) { 1_000_000 } else { args.step };
-        let weight_decay = if self.has(Mistake::DecayForgotten) { 0.0 } else { args.weight_decay };
+        let weight_decay = match self.0 {
+            Mistake::DecayForgotten => 0.0,
+            Mistake::DecayOnGains if args.weight_decay == 0.0 => 0.2,
+            _ => args.weight_decay,
+        };
         Reference.adamw(parameter, g, m, v, &AdamWArgs { step, weight_decay, ..*args });
     }
 

@@ -136,7 +136,7 @@ fn greedy_tokens_over_the_cache_are_those_of_transformers() {
         }
         for backend in harness::backends().unwrap() {
             match loaded.arithmetic(&*backend) {
-                Arithmetic::F32 => {
+                Arithmetic::F32 | Arithmetic::RoundedF32 => {
                     compare_generations(&loaded, &*backend).unwrap_or_else(|difference| panic!("{difference}"));
                 }
                 // Rounding tips over the closest choices of these cases: see the next test.

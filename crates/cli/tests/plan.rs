@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 fn the_plan_is_a_table_and_writes_nothing() {
     let scratch = Scratch::new();
     let said = scratch.ft(&["plan", "ft.yaml"]).done();
-    for part in ["keep all", "chosen", "recompute all", "frozen weights", "peak", "tokens/s", "budget: ", "choice: "] {
+    for part in
+        ["keep all", "chosen", "recompute all", "weights of the base", "peak", "tokens/s", "budget: ", "choice: "]
+    {
         assert!(said.stdout.contains(part), "{part:?} is not in\n{}", said.stdout);
     }
     assert!(said.stderr.contains("24 examples"), "{}", said.stderr);

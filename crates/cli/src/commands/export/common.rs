@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use attune_config::Config;
+use attune_config::{AdapterMethod, Config};
 use attune_export::gate::{GateReport, Limits, Prompt, default_prompts, read_prompts};
 use attune_export::{ExportReport, Tuned};
 use attune_text::LoadOptions;
@@ -21,7 +21,8 @@ pub(crate) struct Request {
     /// The adapter
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
-    /// A finished run: its base, its adapter, and the tokenizer and template that it was trained with
+    /// A finished run: its base, its adapter, and the tokenizer and template that it was trained with; or its model, if it
+    /// trained all weights
     #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "adapter", "tokenizer", "chat_template"])]
     run: Option<PathBuf>,
     /// The tokenizer that the adapter was trained with, where it is not the base's own
@@ -48,13 +49,21 @@ pub(crate) struct Source {
     pub(crate) model: PathBuf,
     pub(crate) adapter: Option<PathBuf>,
     pub(crate) text: LoadOptions,
+    /// The run whose model it is, where all weights were trained and there is no adapter.
+    whole_of: Option<PathBuf>,
 }
 
 impl Source {
     /// The adapter, for commands that need one.
     pub(crate) fn adapter(&self) -> Result<&Path, Failure> {
-        self.adapter.as_deref().ok_or_else(|| {
-            Failure::new(USAGE, "no adapter was given", "name it with --adapter, or a finished run with --run")
+        self.adapter.as_deref().ok_or_else(|| match &self.whole_of {
+            None => Failure::new(USAGE, "no adapter was given", "name it with --adapter, or a finished run with --run"),
+            Some(run) => {
+                let message = format!("{}: trained all weights, so there is no adapter to fuse", run.display());
+                let model = self.model.display();
+                let hint = format!("the model is {model}; `ft export hf --run {}` writes it elsewhere", run.display());
+                Failure::new(USAGE, message, hint)
+            }
         })
     }
 
@@ -75,7 +84,7 @@ impl Request {
             chat_template: self.chat_template.clone(),
             ..LoadOptions::default()
         };
-        Ok(Source { model, adapter: self.adapter.clone(), text })
+        Ok(Source { model, adapter: self.adapter.clone(), text, whole_of: None })
     }
 
     /// The limits of a type, with what the user set.
@@ -94,16 +103,23 @@ impl Request {
 /// What a run's record says.
 fn of_run(run: &Path) -> Result<Source, Failure> {
     let config = Config::load(&run.join("config.yaml"), std::iter::empty(), &[])?;
+    let text = attune_train::inputs::load_options(&config);
+    if config.adapter.method == AdapterMethod::Full {
+        let model = run.join("model");
+        if !model.is_dir() {
+            let message = format!("{}: has no model yet", run.display());
+            return Err(Failure::new(USAGE, message, "finish it with `ft resume`"));
+        }
+        // The model brings the tokenizer and the template that it was trained with.
+        let text = LoadOptions { template_date: text.template_date, ..LoadOptions::default() };
+        return Ok(Source { model, adapter: None, text, whole_of: Some(run.to_path_buf()) });
+    }
     let adapter = run.join("adapter");
     if !adapter.is_dir() {
         let message = format!("{}: has no adapter yet", run.display());
         return Err(Failure::new(USAGE, message, "finish it with `ft resume`, or name a checkpoint with --adapter"));
     }
-    Ok(Source {
-        model: config.model.path.clone(),
-        adapter: Some(adapter),
-        text: attune_train::inputs::load_options(&config),
-    })
+    Ok(Source { model: config.model.path.clone(), adapter: Some(adapter), text, whole_of: None })
 }
 
 /// Tells what was written and what the gate found; an artefact that was refused is exit code 3.
