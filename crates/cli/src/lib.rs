@@ -62,15 +62,6 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Runs a command that is given as the words after `ft`.
-pub(crate) fn run_words(words: &[String]) -> Result<(), Failure> {
-    let parsed = Cli::try_parse_from(std::iter::once("ft").chain(words.iter().map(String::as_str)));
-    match parsed {
-        Ok(cli) => run(cli.command),
-        Err(error) => Err(Failure::new(failure::USAGE, error.to_string(), "this is a bug: please report it")),
-    }
-}
-
 fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Quickstart(args) => commands::quickstart::run(&args),

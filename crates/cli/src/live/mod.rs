@@ -6,8 +6,6 @@
 
 mod chart;
 pub(crate) mod format;
-#[cfg(test)]
-mod picture;
 pub(crate) mod plain;
 mod series;
 pub(crate) mod view;
