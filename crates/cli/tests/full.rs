@@ -1,5 +1,5 @@
 //! All weights trained, through the binary: dry runs, stops, and what exports make of such a run.
-#![allow(clippy::disallowed_methods, reason = "tests write where they like")]
+#![allow(clippy::disallowed_methods, clippy::print_stdout, reason = "tests write where they like")]
 
 mod common;
 
@@ -132,4 +132,45 @@ fn a_new_model_is_trained_from_a_size_and_a_tokenizer() {
     assert!(losses.last().and_then(Value::as_f64).expect("a number") < first);
     scratch.ft(&["generate", "--prompt", "Count", "--raw", "--max-tokens", "3", "--model", "run/model"]).done();
     scratch.ft(&["export", "hf", "--run", "run", "--out", "copy"]).done();
+}
+
+/// Weights, gradients and moments of 42 MB each stand out of whatever else a process holds.
+#[test]
+fn the_predicted_peak_of_all_weights_is_near_the_measured_one() {
+    let base = TinyBase { hidden: 256, layers: 8, heads: 8, kv_heads: 4, feed_forward: 1024, ..TinyBase::default() };
+    let scratch = Scratch::with_base(&base);
+    let rows: Vec<String> = (0..16u32)
+        .map(|row| {
+            let words: Vec<String> = (0..60).map(|word| (row * 131 + word * 17).to_string()).collect();
+            common::chat("Count.", &words.join(" "))
+        })
+        .collect();
+    scratch.write("train.jsonl", &(rows.join("\n") + "\n"));
+    for dtype in ["f32", "bf16"] {
+        for activations in ["keep", "recompute"] {
+            configure(
+                &scratch,
+                &json!({
+                    "model": {"dtype": dtype},
+                    "data": {"validation": [], "max_seq_length": 512},
+                    "training": {"batch_size": 8, "steps": 2},
+                    "hardware": {"threads": 2, "activations": activations},
+                }),
+            );
+            let plan = scratch.ft(&["plan", "ft.yaml", "--measure", "--json"]).done().json();
+            let number = |key: &str| plan["measured"][key].as_f64();
+            let Some(measured) = number("peak_bytes") else {
+                println!("SKIPPED: this system does not tell the peak");
+                return;
+            };
+            let predicted = number("predicted_peak_bytes").expect("a prediction");
+            let share = predicted / measured;
+            println!(
+                "{dtype} {activations}: peak {:.0} MB predicted, {:.0} MB measured",
+                predicted / 1e6,
+                measured / 1e6
+            );
+            assert!((share - 1.0).abs() < 0.15, "{dtype} {activations}: {predicted} predicted, {measured} measured");
+        }
+    }
 }

@@ -66,7 +66,7 @@ fn a_run_that_cannot_fit_is_refused_with_numbers_and_what_would_do() {
     let scratch = Scratch::new();
     let set = ["--set", "hardware.memory_budget=1MB"];
     let parts =
-        ["training does not fit into the memory: it takes at least", "frozen weights", "hardware.memory_budget"];
+        ["training does not fit into the memory: it takes at least", "weights of the base", "hardware.memory_budget"];
     scratch.ft(&[&["train", "ft.yaml", "--out", "run"], &set[..]].concat()).refused(2, &parts);
     scratch.assert_nothing_written();
     let plan = scratch.ft(&[&["plan", "ft.yaml", "--json"], &set[..]].concat());

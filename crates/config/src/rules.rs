@@ -7,7 +7,7 @@ use crate::error::{Origin, Problem};
 use crate::layers::PATH_KEYS;
 use crate::nearest::nearest;
 use crate::node::Node;
-use crate::sections::{AdapterConfig, Config, ModelSize};
+use crate::sections::{AdapterConfig, Config, ModelConfig, ModelSize};
 use crate::values::{AdapterMethod, ChatTemplate, ModelInit, Quantize, ROW_KEYS, TrainedType, begins_with_home};
 
 /// What the name of a run may be made of, so that it is a folder on every system.
@@ -100,6 +100,14 @@ impl Rules<'_> {
                     "model.init",
                     "a base model brings its size",
                     "set model.init to random to train a new model, or take model.size out",
+                );
+            }
+            if model.init_std != ModelConfig::default().init_std {
+                self.conflict(
+                    "model.init_std",
+                    "model.init",
+                    "the weights of a base model are not drawn",
+                    "set model.init to random to train a new model, or take model.init_std out",
                 );
             }
             return;

@@ -322,6 +322,79 @@ fn keys_that_contradict_each_other() {
     assert!(error.contains("`evaluation.every_steps`"), "{error}");
 }
 
+/// `adapter.method: full` and `model.init: random`: keys that would be ignored, or that make no model.
+#[test]
+fn keys_of_full_training_that_contradict_each_other() {
+    const SIZE: &str = "size: {layers: 2, hidden: 32, heads: 4, feed_forward: 48}";
+    let whole = "adapter: {method: full}\ndata: {train: t.jsonl}\n";
+    let base = |keys: &str| format!("model: {{path: m{keys}}}\n{whole}");
+    let new = |keys: &str| format!("model: {{init: random, tokenizer: t, {keys}}}\n{whole}");
+    let with =
+        |adapter: &str| format!("model: {{path: m}}\nadapter: {{method: full, {adapter}}}\ndata: {{train: t.jsonl}}\n");
+    let lora = |keys: &str| format!("model: {{path: m{keys}}}\ndata: {{train: t.jsonl}}\n");
+    for fine in [base(""), base(", dtype: bf16"), base(", init: random, init_std: 0.1"), new(SIZE)] {
+        Config::from_yaml_str(&fine).unwrap_or_else(|error| panic!("{fine}: {error}"));
+    }
+    for (yaml, key, other) in [
+        (with("rank: 4"), "adapter.rank", "adapter.method"),
+        (with("alpha: 4"), "adapter.alpha", "adapter.method"),
+        (with("dropout: 0.1"), "adapter.dropout", "adapter.method"),
+        (with("target_modules: [q_proj]"), "adapter.target_modules", "adapter.method"),
+        (with("layers: {first: 1}"), "adapter.layers", "adapter.method"),
+        (with("rank_pattern: {q_proj: 1}"), "adapter.rank_pattern", "adapter.method"),
+        (with("alpha_pattern: {q_proj: 1}"), "adapter.alpha_pattern", "adapter.method"),
+        (with("use_rslora: true"), "adapter.use_rslora", "adapter.method"),
+        (with("init_from: a"), "adapter.init_from", "adapter.method"),
+        (base(", quantize: nf4"), "model.quantize", "adapter.method"),
+        (format!("model: {{path: m.gguf}}\n{whole}"), "model.path", "adapter.method"),
+        (lora(", dtype: bf16"), "model.dtype", "adapter.method"),
+        (lora(", init: random"), "model.init", "adapter.method"),
+        (base(&format!(", {SIZE}")), "model.size", "model.init"),
+        (base(", init_std: 0.1"), "model.init_std", "model.init"),
+        (new(&format!("path: m, {SIZE}")), "model.size", "model.path"),
+        (format!("model: {{init: random, {SIZE}}}\n{whole}"), "model.size", "model.tokenizer"),
+    ] {
+        let found = problems(Config::from_yaml_str(&yaml).expect_err(&yaml));
+        let conflicts = found.iter().filter(|problem| match problem {
+            Problem::Conflict { key: got, other: against, .. } => got == key && against == other,
+            _ => false,
+        });
+        assert_eq!(conflicts.count(), 1, "{yaml}: {found:?}");
+        assert_eq!(found.len(), 1, "{yaml}: {found:?}");
+    }
+}
+
+#[test]
+fn sizes_that_make_no_model() {
+    let load = |size: &str| {
+        Config::from_yaml_str(&format!(
+            "model: {{init: random, tokenizer: t, size: {{{size}}}}}\nadapter: {{method: full}}\ndata: {{train: t.jsonl}}\n"
+        ))
+    };
+    for (size, key) in [
+        ("layers: 2, hidden: 36, heads: 8, feed_forward: 48", "model.size.hidden"),
+        ("layers: 2, hidden: 32, heads: 32, feed_forward: 48", "model.size.hidden"),
+        ("layers: 2, hidden: 32, heads: 4, kv_heads: 3, feed_forward: 48", "model.size.kv_heads"),
+        ("layers: 2, hidden: 32, heads: 4, kv_heads: 8, feed_forward: 48", "model.size.kv_heads"),
+        ("layers: 0, hidden: 32, heads: 4, feed_forward: 48", "model.size.layers"),
+        ("layers: 2, hidden: 32, heads: 4, feed_forward: 48, rope_theta: 1", "model.size.rope_theta"),
+        ("layers: 2, hidden: 32, heads: 4, feed_forward: 48, max_positions: 1", "model.size.max_positions"),
+        ("layers: 2, hidden: 32, heads: 4, feed_forward: 48, vocabulary: 9", "model.size.vocabulary"),
+    ] {
+        let error = load(size).expect_err(size).to_string();
+        assert!(error.contains(key), "{size}: {error}");
+    }
+    let error = load("layers: 2, hidden: 32, heads: 4").unwrap_err().to_string();
+    assert!(error.contains("feed_forward"), "{error}");
+    for std in ["0", "-0.1", "1.5"] {
+        let yaml = format!(
+            "model: {{path: m, init: random, init_std: {std}}}\nadapter: {{method: full}}\ndata: {{train: t}}\n"
+        );
+        let error = Config::from_yaml_str(&yaml).expect_err(&yaml).to_string();
+        assert!(error.contains("model.init_std"), "{error}");
+    }
+}
+
 #[test]
 fn one_file_cannot_train_and_validate() {
     let folder = Folder::new(&[("ft.yaml", "model: {path: b}\ndata: {train: [a, sub/../t], validation: ./t}\n")]);

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use attune_config::{
-    Activations, AdapterConfig, BackendChoice, BuiltinTemplate, ChatTemplate, CheckpointConfig, CleanConfig,
-    CompletionStyle, Config, ContaminationConfig, DataConfig, DataFormat, Date, Display, EarlyStopping,
+    Activations, AdapterConfig, AdapterMethod, BackendChoice, BuiltinTemplate, ChatTemplate, CheckpointConfig,
+    CleanConfig, CompletionStyle, Config, ContaminationConfig, DataConfig, DataFormat, Date, Display, EarlyStopping,
     EvaluationConfig, HardwareConfig, HiddenAction, Layers, Layout, LoggingConfig, MemorySize, MicroBatchTokens,
-    ModelConfig, ModelInit, Overlong, PackWeights, Quantize, RowAction, Schedule, ScrubAction, SplitConfig,
+    ModelConfig, ModelInit, ModelSize, Overlong, PackWeights, Quantize, RowAction, Schedule, ScrubAction, SplitConfig,
     TargetModule, TargetModules, TemplateDate, TrainOn, TrainedType, TrainingConfig, TranscriptsConfig, Untrained,
 };
 use proptest::option;
@@ -107,6 +107,51 @@ fn adapter() -> impl Strategy<Value = AdapterConfig> {
                 }
             },
         )
+}
+
+fn size() -> impl Strategy<Value = ModelSize> {
+    let heads = (1..=8usize, 1..=8usize).prop_map(|(kv_heads, times)| (kv_heads, kv_heads * times));
+    (
+        heads,
+        any::<bool>(),
+        1..=1000usize,
+        1..=100usize,
+        1..=262_144usize,
+        2..=16_777_216usize,
+        1.5..1e9f64,
+        any::<bool>(),
+    )
+        .prop_map(
+            |((kv_heads, heads), says_kv, layers, twos, feed_forward, max_positions, rope_theta, tied_head)| {
+                ModelSize {
+                    layers,
+                    hidden: 2 * heads * twos,
+                    heads,
+                    kv_heads: says_kv.then_some(kv_heads),
+                    feed_forward,
+                    max_positions,
+                    rope_theta,
+                    tied_head,
+                }
+            },
+        )
+}
+
+/// What is trained, of which model: an adapter, all weights of a base, or a new model of a given shape or size.
+fn model_and_adapter() -> impl Strategy<Value = (ModelConfig, AdapterConfig)> {
+    let dtype = select(vec![TrainedType::Auto, TrainedType::F32, TrainedType::Bf16]);
+    let whole = (model(), dtype, option::of((1e-6..=1.0f64, option::of((size(), path())))));
+    let whole = whole.prop_map(|(base, dtype, random)| {
+        let mut model = ModelConfig { dtype, quantize: Quantize::None, ..base };
+        if let Some((init_std, sized)) = random {
+            (model.init, model.init_std) = (ModelInit::Random, init_std);
+            if let Some((size, tokenizer)) = sized {
+                (model.path, model.size, model.tokenizer) = (PathBuf::new(), Some(size), Some(tokenizer));
+            }
+        }
+        (model, AdapterConfig { method: AdapterMethod::Full, ..AdapterConfig::default() })
+    });
+    prop_oneof![(model(), adapter()), whole]
 }
 
 fn data() -> impl Strategy<Value = DataConfig> {
@@ -296,8 +341,8 @@ fn config() -> impl Strategy<Value = Config> {
         .prop_map(|(every_steps, every_minutes, keep)| CheckpointConfig { every_steps, every_minutes, keep });
     let logging = (path(), option::of("[A-Za-z0-9_][A-Za-z0-9._ +-]{0,9}x"), 1..100usize)
         .prop_map(|(dir, name, every_steps)| LoggingConfig { dir, name, every_steps, display: Display::Plain });
-    (model(), adapter(), data(), training(), checkpoint, evaluation(), hardware(), logging, curation()).prop_map(
-        |(model, adapter, data, training, checkpoint, mut evaluation, hardware, logging, curation)| {
+    (model_and_adapter(), data(), training(), checkpoint, evaluation(), hardware(), logging, curation()).prop_map(
+        |((model, adapter), data, training, checkpoint, mut evaluation, hardware, logging, curation)| {
             if evaluation.every_steps.is_some() && (data.validation_fraction > 0.0 || !data.validation.is_empty()) {
                 evaluation.early_stopping = Some(EarlyStopping { patience: evaluation.samples + 1, min_delta: 0.5 });
             }

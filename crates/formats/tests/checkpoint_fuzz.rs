@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use attune_formats::checkpoint::{Report, migrate, verify};
-use attune_formats::manifest::{Kind, MadeFrom, Manifest};
-use checkpoint_common::{ADAPTER, Draft, MOMENTS, model, run};
+use attune_formats::manifest::{FULL_WEIGHTS, Kind, MadeFrom, Manifest};
+use checkpoint_common::{ADAPTER, Draft, MOMENTS, WEIGHTS, model, run};
 use serde_json::json;
 
 /// Files that are fed.
-const TARGETS: f64 = 10.0;
+const TARGETS: f64 = 13.0;
 
 /// More than this the whole process may never hold.
 const MAX_RESIDENT_KB: u64 = 512 << 10;
@@ -128,17 +128,41 @@ fn has_words(report: &Report) {
 }
 
 /// `manifest.json` as it would be if the files of `dir` were meant.
-fn seal_again(dir: &Path) {
+fn seal_again(dir: &Path, features: &[&str]) {
     let path = dir.join("manifest.json");
     let _ = fs::remove_file(&path);
-    fs::write(&path, Manifest::of(dir, Kind::Checkpoint, MadeFrom::default()).unwrap().to_text()).unwrap();
+    let mut manifest = Manifest::of(dir, Kind::Checkpoint, MadeFrom::default()).unwrap();
+    manifest.required_features = features.iter().map(ToString::to_string).collect();
+    fs::write(&path, manifest.to_text()).unwrap();
 }
 
 /// One file of a checkpoint, whose seal fits whatever stands in it.
 fn fuzz_sealed(name: &str) {
     let scratch = tempfile::tempdir().unwrap();
     let dir = Draft::checkpoint().write(&scratch.path().join("step-000003"));
-    fuzz(&dir, &dir.join(name), || seal_again(&dir));
+    fuzz(&dir, &dir.join(name), || seal_again(&dir, &[]));
+}
+
+/// As [`fuzz_sealed`], of a checkpoint of all weights.
+fn fuzz_full(name: &str) {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = Draft::full_checkpoint().write(&scratch.path().join("step-000003"));
+    fuzz(&dir, &dir.join(name), || seal_again(&dir, &[FULL_WEIGHTS]));
+}
+
+#[test]
+fn all_weights() {
+    fuzz_full(WEIGHTS);
+}
+
+#[test]
+fn all_moments() {
+    fuzz_full(MOMENTS);
+}
+
+#[test]
+fn config_of_all_weights() {
+    fuzz_full("config.json");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use attune_formats::checkpoint::{MOMENTS, StateFile, verify};
 use attune_formats::{peft, tensors};
-use checkpoint_common::{Draft, PREFIX, Tensor, change_file, f32s};
+use checkpoint_common::{Draft, PREFIX, Tensor, WEIGHTS, change_file, f32s, model_parts};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -89,6 +89,24 @@ fn draft() -> impl Strategy<Value = Draft> {
     )
 }
 
+/// A checkpoint of all weights with any values and any cursor.
+fn full_draft() -> impl Strategy<Value = Draft> {
+    let count: usize = model_parts().1.values().map(|tensor| tensor.bytes.len() / 4).sum();
+    (values(count), values(count), values(count), cursor()).prop_map(|(weights, first, second, state)| {
+        let mut draft = Draft { state, ..Draft::full_checkpoint() };
+        let mut begin = 0;
+        for (name, tensor) in &mut draft.adapter {
+            let of = begin..begin + tensor.bytes.len() / 4;
+            begin = of.end;
+            let flat = [of.len()];
+            *tensor = f32s(&tensor.shape, weights[of.clone()].iter().copied());
+            draft.moments.insert(format!("{name}.m"), f32s(&flat, first[of.clone()].iter().copied()));
+            draft.moments.insert(format!("{name}.v"), f32s(&flat, second[of].iter().map(|value| value.abs())));
+        }
+        draft
+    })
+}
+
 fn assert_same(read: &BTreeMap<String, tensors::F32Tensor>, written: &BTreeMap<String, Tensor>) {
     assert_eq!(read.keys().collect::<Vec<_>>(), written.keys().collect::<Vec<_>>());
     for (name, tensor) in read {
@@ -113,6 +131,27 @@ proptest! {
         prop_assert_eq!(json!(state.step), draft.state["step"].clone());
         prop_assert_eq!(json!(state.epoch), draft.state["epoch"].clone());
         prop_assert_eq!(json!(state.evaluations), draft.state["evaluations"].clone());
+    }
+
+    #[test]
+    fn all_weights_that_are_written_are_read(
+        draft in full_draft(), file in any::<prop::sample::Index>(), place in any::<prop::sample::Index>(), flip in 1u8..,
+    ) {
+        let scratch = tempfile::tempdir().unwrap();
+        let dir = draft.write(&scratch.path().join("checkpoint"));
+        let report = verify(&dir).unwrap();
+        prop_assert!(report.is_sound(), "{report:#?}");
+        assert_same(&tensors::read_tensors(&dir.join(WEIGHTS)).unwrap(), &draft.adapter);
+        assert_same(&tensors::read_tensors(&dir.join("state.safetensors")).unwrap(), &draft.moments);
+        // And no changed byte stays unseen.
+        let mut names: Vec<String> = draft.contents().into_keys().collect();
+        names.push("manifest.json".into());
+        let path = dir.join(&names[file.index(names.len())]);
+        change_file(&path, |bytes| {
+            let at = place.index(bytes.len());
+            bytes[at] ^= flip;
+        });
+        prop_assert!(!verify(&dir).unwrap().is_sound(), "{}", path.display());
     }
 
     #[test]

@@ -8,9 +8,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use attune_formats::checkpoint::{Report, Rule, verify};
+use attune_formats::checkpoint::{CHECKPOINT_FILES, FULL_CHECKPOINT_FILES, Report, Rule, WEIGHT_MOMENTS, verify};
+use attune_formats::manifest::KNOWN_FEATURES;
 use checkpoint_common::{
-    ADAPTER, Draft, MOMENTS, PREFIX, Tensor, change_file, f32s, model, ramp, reseal, run, safetensors,
+    ADAPTER, Draft, MOMENTS, PREFIX, Tensor, WEIGHTS, change_file, f32s, model, ramp, reseal, run, safetensors,
 };
 use serde_json::json;
 
@@ -334,6 +335,76 @@ negative! {
     },
 }
 
+/// A checkpoint of all weights is held to the rules, each by a change that breaks one of them.
+#[test]
+fn a_checkpoint_of_all_weights_breaks_the_same_rules() {
+    const UP: &str = "model.layers.0.mlp.up_proj.weight";
+    let narrow = |dtype: &'static str, shape: &[usize]| {
+        let bytes = vec![0; 2 * shape.iter().product::<usize>()];
+        Tensor { dtype, shape: shape.to_vec(), bytes }
+    };
+    type Change<'a> = Box<dyn Fn(&mut Draft) + 'a>;
+    let weight = |draft: &mut Draft, tensor: Tensor| drop(draft.adapter.insert(UP.into(), tensor));
+    let moment = |draft: &mut Draft, which: &str, tensor: Tensor| {
+        drop(draft.moments.insert(format!("{UP}.{which}"), tensor));
+    };
+    let changes: Vec<(u8, Change<'_>)> = vec![
+        (11, Box::new(|draft| draft.left_out.push("config.json".into()))),
+        (11, Box::new(|draft| draft.left_out.push(WEIGHTS.into()))),
+        (11, Box::new(|draft| draft.left_out.push(MOMENTS.into()))),
+        (11, Box::new(|draft| draft.left_out.push("state.json".into()))),
+        (11, Box::new(|draft| drop(draft.adapter.remove(UP)))),
+        (12, Box::new(|draft| drop(draft.files.insert(WEIGHTS.into(), u64::MAX.to_le_bytes().to_vec())))),
+        (12, Box::new(|draft| drop(draft.files.insert(MOMENTS.into(), vec![0; 7])))),
+        (15, Box::new(|draft| drop(draft.adapter.insert("model.layers.1.mlp.up_proj.weight".into(), ramp(&[6, 4]))))),
+        (15, Box::new(|draft| drop(draft.adapter.insert("model.layers.0.mlp.up_proj.bias".into(), ramp(&[6]))))),
+        (16, Box::new(|draft| weight(draft, ramp(&[4, 6])))),
+        (17, Box::new(|draft| weight(draft, narrow("F16", &[6, 4])))),
+        (17, Box::new(|draft| weight(draft, narrow("BF16", &[6, 4])))),
+        (17, Box::new(|draft| moment(draft, "m", narrow("BF16", &[24])))),
+        (18, Box::new(|draft| weight(draft, f32s(&[6, 4], [f32::NAN; 24])))),
+        (18, Box::new(|draft| weight(draft, f32s(&[6, 4], [f32::INFINITY; 24])))),
+        (18, Box::new(|draft| moment(draft, "m", f32s(&[24], [f32::NAN; 24])))),
+        (18, Box::new(|draft| moment(draft, "v", f32s(&[24], [-1.0; 24])))),
+        (20, Box::new(|draft| draft.state["updates"] = json!(3))),
+        (21, Box::new(|draft| drop(draft.moments.remove(&format!("{UP}.m"))))),
+        (21, Box::new(|draft| drop(draft.moments.remove(&format!("{UP}.v"))))),
+        (21, Box::new(|draft| moment(draft, "m", ramp(&[23])))),
+        (21, Box::new(|draft| moment(draft, "m", ramp(&[6, 4])))),
+        (21, Box::new(|draft| moment(draft, "a_m", ramp(&[24])))),
+        (21, Box::new(|draft| drop(draft.moments.insert("lm_head.bias.m".into(), ramp(&[10]))))),
+        (24, Box::new(|draft| draft.config["model_type"] = json!("gpt2"))),
+        (24, Box::new(|draft| draft.config["num_hidden_layers"] = json!(1u64 << 40))),
+    ];
+    let scratch = tempfile::tempdir().unwrap();
+    for (i, (number, change)) in changes.into_iter().enumerate() {
+        let mut draft = Draft::full_checkpoint();
+        change(&mut draft);
+        fs::create_dir(scratch.path().join(i.to_string())).unwrap();
+        let dir = draft.write(&scratch.path().join(i.to_string()).join("step-000003"));
+        let report = verify(&dir).unwrap();
+        assert_eq!(broken(&report), BTreeSet::from([number]), "change {i}: {:#?}", report.findings);
+    }
+}
+
+/// What tells the two forms apart is the feature: a program that does not know it refuses, and neither form passes for the
+/// other.
+#[test]
+fn the_feature_says_which_form_a_checkpoint_has() {
+    let scratch = tempfile::tempdir().unwrap();
+    let full = Draft::full_checkpoint().write(&scratch.path().join("a"));
+    reseal(&full, "\"full_weights\"", "\"full_weights\", \"another\"");
+    assert_eq!(broken(&verify(&full).unwrap()), BTreeSet::from([5]));
+    let full = Draft::full_checkpoint().write(&scratch.path().join("b"));
+    let text = fs::read_to_string(full.join("manifest.json")).unwrap();
+    let listed = text.split_once("\"required_features\": [").unwrap().1.split_once(']').unwrap().0.to_string();
+    reseal(&full, &format!("[{listed}]"), "[]");
+    assert!(broken(&verify(&full).unwrap()).contains(&11));
+    let adapter = Draft::checkpoint().write(&scratch.path().join("c"));
+    reseal(&adapter, "\"required_features\": []", "\"required_features\": [\"full_weights\"]");
+    assert!(broken(&verify(&adapter).unwrap()).contains(&11));
+}
+
 #[test]
 fn what_breaks_no_rule_is_sound() {
     let scratch = tempfile::tempdir().unwrap();
@@ -347,6 +418,8 @@ fn what_breaks_no_rule_is_sound() {
         Draft::checkpoint().write_version_0(&scratch.path().join("old/step-000003")),
         Draft::adapter().write(&scratch.path().join("adapter")),
         with_dora.write(&scratch.path().join("dora")),
+        Draft::full_checkpoint().write(&scratch.path().join("full-step")),
+        run(&scratch.path().join("full-run"), &Draft::full_checkpoint()),
         model(&scratch.path().join("model"), |_, _| {}),
         model(&scratch.path().join("tied"), |config, tensors| {
             config["tie_word_embeddings"] = json!(true);
@@ -394,4 +467,28 @@ fn the_document_has_the_same_rules() {
     let documented: Vec<&str> = text.lines().filter(|line| line.starts_with("| R")).collect();
     let expected: Vec<String> = Rule::ALL.iter().map(|rule| format!("| {rule} | {} |", rule.text())).collect();
     assert_eq!(documented, expected, "the rules are:\n{}", expected.join("\n"));
+}
+
+/// The files of each form, the features and the names of moments stand in the document as they are in the code.
+#[test]
+fn the_document_has_both_forms_of_a_checkpoint() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/checkpoint-spec.md");
+    let text = fs::read_to_string(path).unwrap();
+    let files = |names: &[&str]| names.iter().map(|name| format!("`{name}`, ")).collect::<String>();
+    for (kind, names) in [("checkpoint", CHECKPOINT_FILES), ("checkpoint of all weights", FULL_CHECKPOINT_FILES)] {
+        let row = format!("| {kind} | {}`manifest.json` | nothing else |", files(&sorted_as_documented(names)));
+        assert!(text.contains(&row), "{row}");
+    }
+    let features: Vec<&str> = text.lines().filter(|line| line.starts_with("| `full_")).collect();
+    assert_eq!(features.len(), KNOWN_FEATURES.len());
+    assert!(features[0].starts_with(&format!("| `{}` |", KNOWN_FEATURES[0])), "{features:?}");
+    for moment in WEIGHT_MOMENTS {
+        assert!(text.contains(&format!("`T.{moment}`")), "{moment}");
+    }
+}
+
+/// What is trained, its moments, the cursor.
+fn sorted_as_documented(mut names: [&'static str; 4]) -> [&'static str; 4] {
+    names.sort_by_key(|name| (name.starts_with("state"), name.ends_with("json") == name.starts_with("state")));
+    names
 }

@@ -48,7 +48,7 @@ rules! {
     Values = 18: "No weight is a NaN or an infinity, no moment is a NaN, no second moment is negative.",
     State = 19: "`state.json` is one JSON object, no key twice, of the version of its manifest, with the keys and types of section 5.",
     Counters = 20: "The counters of `state.json` agree with one another and with the name of the folder.",
-    Moments = 21: "`state.safetensors` has exactly two moments for each tensor of the adapter, as long as it.",
+    Moments = 21: "`state.safetensors` has exactly two moments for each tensor that is trained (section 5), as long as it.",
     MadeFrom = 22: "Base, tokenizer and text of a checkpoint are those of its run.",
     Run = 23: "A run has `config.yaml` and, with a checkpoint, `run.json` and a line of `metrics.jsonl` for every reported step.",
     ModelConfig = 24: "`config.json` of a model is one JSON object, no key twice, of a known family, with sizes that make sense.",

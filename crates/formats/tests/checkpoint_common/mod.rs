@@ -8,12 +8,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use attune_formats::files::DirWriter;
-use attune_formats::manifest::{Kind, MadeFrom, Manifest};
+use attune_formats::manifest::{FULL_WEIGHTS, Kind, MadeFrom, Manifest};
 use serde_json::{Value, json};
 
 pub const PREFIX: &str = "base_model.model.model.layers.";
 pub const ADAPTER: &str = "adapter_model.safetensors";
 pub const MOMENTS: &str = "state.safetensors";
+pub const WEIGHTS: &str = "model.safetensors";
 
 /// A tensor of any type.
 #[derive(Debug, Clone)]
@@ -51,6 +52,8 @@ pub fn safetensors(tensors: &BTreeMap<String, Tensor>) -> Vec<u8> {
 #[derive(Debug, Clone)]
 pub struct Draft {
     pub kind: Kind,
+    /// Whether it holds all weights of a model: then `config` and `adapter` are the model's.
+    pub full: bool,
     pub config: Value,
     pub adapter: BTreeMap<String, Tensor>,
     pub moments: BTreeMap<String, Tensor>,
@@ -80,6 +83,7 @@ impl Draft {
         });
         Self {
             kind: Kind::Checkpoint,
+            full: false,
             config,
             adapter,
             moments,
@@ -90,15 +94,27 @@ impl Draft {
         }
     }
 
+    /// A sound checkpoint of all weights of the llama of [`model`].
+    pub fn full_checkpoint() -> Self {
+        let (config, weights) = model_parts();
+        let moments = weights.iter().flat_map(|(name, tensor)| {
+            let moment = ramp(&[tensor.shape.iter().product()]);
+            ["m", "v"].map(|which| (format!("{name}.{which}"), moment.clone()))
+        });
+        let moments = moments.collect();
+        Self { full: true, config, adapter: weights, moments, ..Self::checkpoint() }
+    }
+
     pub fn adapter() -> Self {
         Self { kind: Kind::Adapter, ..Self::checkpoint() }
     }
 
     /// Every file but the manifest.
     pub fn contents(&self) -> BTreeMap<String, Vec<u8>> {
+        let (config, tensors) = if self.full { ("config.json", WEIGHTS) } else { ("adapter_config.json", ADAPTER) };
         let mut files = BTreeMap::from([
-            ("adapter_config.json".to_string(), self.config.to_string().into_bytes()),
-            (ADAPTER.to_string(), safetensors(&self.adapter)),
+            (config.to_string(), self.config.to_string().into_bytes()),
+            (tensors.to_string(), safetensors(&self.adapter)),
         ]);
         if self.kind == Kind::Checkpoint {
             files.insert(MOMENTS.to_string(), safetensors(&self.moments));
@@ -115,7 +131,8 @@ impl Draft {
         for (name, bytes) in self.contents() {
             writer.write(&name, &bytes).unwrap();
         }
-        Manifest::seal(&writer, self.kind, self.made_from.clone()).unwrap();
+        let features: &[&str] = if self.full { &[FULL_WEIGHTS] } else { &[] };
+        Manifest::seal_with(&writer, self.kind, self.made_from.clone(), features).unwrap();
         writer.commit().unwrap();
         dir.to_path_buf()
     }
@@ -153,8 +170,8 @@ pub fn state() -> Value {
 }
 
 /// A llama of one layer.
-pub fn model(dir: &Path, change: impl FnOnce(&mut Value, &mut BTreeMap<String, Tensor>)) -> PathBuf {
-    let mut config = json!({
+pub fn model_parts() -> (Value, BTreeMap<String, Tensor>) {
+    let config = json!({
         "model_type": "llama", "hidden_size": 4, "num_attention_heads": 2, "num_key_value_heads": 1,
         "num_hidden_layers": 1, "vocab_size": 10, "intermediate_size": 6,
     });
@@ -172,7 +189,12 @@ pub fn model(dir: &Path, change: impl FnOnce(&mut Value, &mut BTreeMap<String, T
         ("model.norm.weight", &[4]),
         ("lm_head.weight", &[10, 4]),
     ];
-    let mut tensors = shapes.map(|(name, shape)| (name.to_string(), ramp(shape))).into_iter().collect();
+    (config, shapes.map(|(name, shape)| (name.to_string(), ramp(shape))).into_iter().collect())
+}
+
+/// [`model_parts`], changed, as a folder.
+pub fn model(dir: &Path, change: impl FnOnce(&mut Value, &mut BTreeMap<String, Tensor>)) -> PathBuf {
+    let (mut config, mut tensors) = model_parts();
     change(&mut config, &mut tensors);
     fs::create_dir_all(dir).unwrap();
     fs::write(dir.join("config.json"), config.to_string()).unwrap();
