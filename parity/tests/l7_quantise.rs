@@ -283,6 +283,16 @@ fn nf4_is_that_of_bitsandbytes() {
         println!("{set}: offsets {apart:e} apart, {others} of {} codes of scales differ", ours.codes.len());
         // They add up in f32.
         assert!(apart < 1e-5, "{set}: offset {} for {}", ours.offset, theirs.offset);
+        let largest_of = |block: &[f32]| block.iter().fold(0.0f32, |a, b| a.max(b.abs()));
+        let mut largest = values.chunks_exact(64).map(largest_of);
+        let first = largest.next().unwrap();
+        if largest.all(|other| other == first) {
+            // All scales are the offset, and what is left for their codes is its rounding alone.
+            for (i, (a, b)) in ours.values.iter().zip(&theirs.values).enumerate() {
+                assert!((a - b).abs() <= 1e-6 * first, "{set}: value {i} is {a} for {b}");
+            }
+            continue;
+        }
         assert!(others * 100 <= ours.codes.len(), "{set}: {others} codes of scales differ");
         for (block, (&a, &b)) in ours.codes.iter().zip(&theirs.codes).enumerate().filter(|(_, (a, b))| a != b) {
             // Their library for CPUs finds codes by a table with steps of 2^-15; ours are the nearest ones.
@@ -292,9 +302,12 @@ fn nf4_is_that_of_bitsandbytes() {
             assert!(a.abs_diff(b) == 1, "{set}, block {block}: code {a} for {b}");
             assert!((position - bound).abs() < 2f32.powi(-15), "{set}, block {block}: {position}, code {a} for {b}");
         }
+        // The offset is a mean, summed in another order. Every scale is a product plus the offset, and the factor was found
+        // with it: where a scale is small beside the offset, that difference and the rounding of the sum remain.
+        let of_offset = 2.0 * ((ours.offset - theirs.offset).abs() + f32::EPSILON * ours.offset.abs());
         for (i, (a, b)) in ours.values.iter().zip(&theirs.values).enumerate() {
             if ours.codes[i / 64] == theirs.codes[i / 64] {
-                assert!((a - b).abs() <= 1e-6 * a.abs(), "{set}: value {i} is {a} for {b}");
+                assert!((a - b).abs() <= 1e-6 * a.abs() + of_offset, "{set}: value {i} is {a} for {b}");
             }
         }
     }
