@@ -4,7 +4,6 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use attune_compute::reference::Reference;
 use attune_export::FloatType;
 use attune_export::hf::config_text;
 use attune_formats::files::DirWriter;
@@ -15,7 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let model = scratch::model();
     let writer = DirWriter::create(&dir)?;
     model.write_masters(&writer)?;
-    writer.write("config.json", config_text(&model.working_copy(&Reference), FloatType::F32)?.as_bytes())?;
+    writer.write("config.json", config_text(model.spec(), model.path(), FloatType::F32)?.as_bytes())?;
     writer.replace()?;
     Ok(())
 }

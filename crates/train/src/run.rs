@@ -231,8 +231,9 @@ impl<'a, 'b> Run<'a, 'b> {
         let initial = inputs.initial(config)?;
         let settings = optimizer_settings(config);
         let mut checkpoints = Checkpoints::new(run_dir.checkpoints_dir(), config.checkpoint.keep, inputs.made_from());
-        if let Some(copy) = initial.working_copy(inputs.backend.as_ref()) {
-            checkpoints = checkpoints.of_model(attune_export::hf::config_text(&copy, FloatType::F32)?);
+        if let Some(model) = initial.full() {
+            let config = attune_export::hf::config_text(model.spec(), model.path(), FloatType::F32)?;
+            checkpoints = checkpoints.of_model(config);
         }
         files::create_dir_all(&run_dir.checkpoints_dir())?;
         let (found, damaged) = checkpoints.newest(run_dir.path(), &inputs.base.spec, &initial, settings)?;

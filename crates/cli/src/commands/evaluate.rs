@@ -3,16 +3,19 @@
 use std::path::{Path, PathBuf};
 
 use attune_compute::cpu::Cpu;
-use attune_config::{AdapterMethod, Config};
-use attune_model::{Adapter, BaseModel, Decoder};
+use attune_config::{AdapterMethod, Config, Quantize};
+use attune_model::{Adapter, Decoder};
 use attune_text::{LoadOptions, TextModel};
 use attune_train::answers::{HeldOut, Scores};
+use attune_train::inputs::open_base;
 use regex::Regex;
 use serde_json::{Value, json};
 
 use crate::failure::{Failure, INTERRUPTED, USAGE};
 use crate::interrupt;
 use crate::live::format::loss;
+use crate::live::plain;
+use crate::live::view::plural;
 use crate::output;
 use crate::paint::{Ink, Line, one_line};
 
@@ -69,7 +72,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         Some(dir) => ask_run(args, dir)?,
         None => {
             let Some(model) = &args.model else { unreachable!("clap asks for --model or --run") };
-            ask_model(args, model, args.adapter.as_deref(), &LoadOptions::default())?
+            ask_model(args, (model, Quantize::None), args.adapter.as_deref(), &LoadOptions::default())?
         }
     };
     let asked: Vec<Asked> = asked
@@ -116,28 +119,45 @@ fn ask_run(args: &Args, run: &Path) -> Result<Answered, Failure> {
         return Err(Failure::new(USAGE, message, "finish it with `ft resume`, or name a checkpoint with --adapter"));
     }
     if config.adapter.method != AdapterMethod::Full {
-        return ask_model(args, &config.model.path, Some(&output), &text);
+        // The adapter learnt beside the base as the run had it.
+        return ask_model(args, (&config.model.path, config.model.quantize), Some(&output), &text);
     }
     let has_base = config.model.init == attune_config::ModelInit::Pretrained;
-    let mut asked = if has_base { ask_model(args, &config.model.path, None, &text)? } else { Vec::new() };
-    let tuned = ask_model(args, &output, None, &LoadOptions { tokenizer: None, chat_template: None, ..text })?;
+    let mut asked =
+        if has_base { ask_model(args, (&config.model.path, Quantize::None), None, &text)? } else { Vec::new() };
+    let tuned = ask_model(
+        args,
+        (&output, Quantize::None),
+        None,
+        &LoadOptions { tokenizer: None, chat_template: None, ..text },
+    )?;
     asked.extend(tuned.into_iter().map(|(_, scores)| ("tuned", scores)));
     Ok(asked)
 }
 
 /// A model, and with an adapter the same again.
-fn ask_model(args: &Args, model: &Path, adapter: Option<&Path>, options: &LoadOptions) -> Result<Answered, Failure> {
+fn ask_model(
+    args: &Args,
+    (model, quantize): (&Path, Quantize),
+    adapter: Option<&Path>,
+    options: &LoadOptions,
+) -> Result<Answered, Failure> {
     let text = TextModel::load(model, options)?;
-    let base = BaseModel::load(model)?;
+    let backend = Cpu::new(None)?;
+    let (base, note) = open_base(model, quantize, backend.threads())?;
+    if let Some(note) = note {
+        output::say(&[plain::warning(&note)]);
+    }
     let adapter = adapter.map(|dir| Adapter::open(&base.spec, dir)).transpose()?;
     let limits = (base.spec.vocabulary, base.spec.max_positions);
     let held_out = HeldOut::read(&args.data, &text, limits, args.limit)?;
-    let backend = Cpu::new(None)?;
     let positions = held_out.positions(args.max_tokens).min(base.spec.max_positions);
     let decoder = Decoder::new(&backend, &base, positions)?;
     let interrupt = interrupt::flag()?;
     let ask = |name: &'static str, adapter: Option<&Adapter>| {
-        output::say(&[Line::new().with(Ink::Dim, format!("asking the {name} {} questions", held_out.len()))]);
+        output::say(&[
+            Line::new().with(Ink::Dim, format!("asking the {name} {}", plural(held_out.len() as u64, "question")))
+        ]);
         match held_out.ask(&decoder, adapter, &text, args.max_tokens, &interrupt)? {
             Some(scores) => Ok((name, scores)),
             None => Err(Failure::new(INTERRUPTED, "interrupted", "nothing was written")),
@@ -175,7 +195,7 @@ fn table(asked: &[Asked], patterns: &[String]) -> Vec<Line> {
     };
     let questions = asked.first().map_or(0, |asked| asked.scores.answers.len());
     let mut lines = vec![
-        row(format!("{questions} questions"), &|asked| asked.name.into()),
+        row(plural(questions as u64, "question"), &|asked| asked.name.into()),
         row("loss of the answer".into(), &|asked| loss(asked.scores.loss)),
         row("equal answers".into(), &|asked| percent(asked.scores.exact)),
         row("F1 of the words".into(), &|asked| format!("{:.3}", asked.scores.word_f1)),

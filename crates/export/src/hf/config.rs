@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use attune_formats::files::read_limited;
-use attune_model::{BaseModel, DecoderSpec, RopeScaling};
+use attune_model::{DecoderSpec, RopeScaling};
 use serde_json::{Map, Value, json};
 
 use crate::error::ExportError;
@@ -15,13 +15,13 @@ const MAX_BYTES: u64 = 16 << 20;
 
 /// The file. Of the base's own only what says how weights are stored changes.
 pub(super) fn text(
-    base: &BaseModel,
+    spec: &DecoderSpec,
     source: Option<&Path>,
     dtype: FloatType,
     affine: Option<AffineOptions>,
 ) -> Result<String, ExportError> {
     let mut config = match source {
-        None => config_of_spec(&base.spec)?,
+        None => config_of_spec(spec)?,
         Some(source) => {
             let path = source.join(NAME);
             let bytes = read_limited(&path, MAX_BYTES)?;

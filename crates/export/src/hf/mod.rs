@@ -8,7 +8,7 @@ use std::path::Path;
 
 use attune_compute::Backend;
 use attune_formats::files::DirWriter;
-use attune_model::{Adapter, BaseModel};
+use attune_model::{Adapter, BaseModel, DecoderSpec};
 use attune_text::TextModel;
 
 use crate::error::ExportError;
@@ -98,17 +98,17 @@ pub fn write_model(
 ) -> Result<Written, ExportError> {
     let written = weights::write(dir, base, adapter, backend, options)?;
     let source = source_folder(base);
-    dir.write(config::NAME, config::text(base, source, written.dtype, options.affine)?.as_bytes())?;
+    dir.write(config::NAME, config::text(&base.spec, source, written.dtype, options.affine)?.as_bytes())?;
     text_files::write(dir, text, source, own_template)?;
     Ok(written)
 }
 
-/// `config.json` of a base whose weights are written in that type.
+/// `config.json` of a model whose weights are written in that type; `path` is the folder that it came from, if there is one.
 ///
 /// # Errors
-/// When the base's own cannot be read, or its spec cannot be said in one.
-pub fn config_text(base: &BaseModel, dtype: FloatType) -> Result<String, ExportError> {
-    config::text(base, source_folder(base), dtype, None)
+/// When the folder's own cannot be read, or the spec cannot be said in one.
+pub fn config_text(spec: &DecoderSpec, path: &Path, dtype: FloatType) -> Result<String, ExportError> {
+    config::text(spec, Some(path).filter(|path| path.is_dir()), dtype, None)
 }
 
 /// The folder in Hugging Face layout that the base came from; `None` for a base that is one file.

@@ -115,6 +115,11 @@ impl FullModel {
         Self { path: path.to_path_buf(), ..self }
     }
 
+    /// The folder that its configuration and text side came from; empty for a model of no folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What the model is made of.
     pub fn spec(&self) -> &DecoderSpec {
         &self.spec
