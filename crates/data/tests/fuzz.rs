@@ -8,86 +8,10 @@ mod common;
 use std::time::{Duration, Instant};
 
 use attune_data::fuzz::{self, Outcome};
-
-/// xorshift64*, so that the changes are the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound.max(1) as u64) as usize
-    }
-}
-
-/// What parsers stumble over.
-const PIECES: [&[u8]; 24] = [
-    b"\"",
-    b"\\",
-    b"{",
-    b"}",
-    b"[",
-    b"]",
-    b",",
-    b":",
-    b"\n",
-    b"\r\n",
-    b"\0",
-    b"\xFF",
-    b"\xEF\xBB\xBF",
-    b"\xFF\xFE",
-    b"NaN",
-    b"1e999",
-    b"\\ud800",
-    b"-->",
-    b"</script>",
-    b"<!--",
-    b";",
-    b"\t",
-    b"\xC3",
-    b"99999999999999999999",
-];
-
-fn changed(seed: &[u8], random: &mut Random) -> Vec<u8> {
-    let mut bytes = seed.to_vec();
-    for _ in 0..1 + random.below(6) {
-        let at = random.below(bytes.len() + 1);
-        match random.below(7) {
-            0 if at < bytes.len() => bytes[at] ^= 1 << random.below(8),
-            1 if at < bytes.len() => bytes[at] = random.next() as u8,
-            2 => bytes.truncate(at),
-            3 => {
-                let end = (at + random.below(40)).min(bytes.len());
-                bytes.drain(at..end);
-            }
-            4 => {
-                let end = (at + random.below(200)).min(bytes.len());
-                let copy = bytes[at..end].to_vec();
-                let to = random.below(bytes.len() + 1);
-                bytes.splice(to..to, copy);
-            }
-            5 => {
-                let piece = PIECES[random.below(PIECES.len())];
-                bytes.splice(at..at, piece.iter().copied());
-            }
-            _ => {
-                let piece = PIECES[random.below(PIECES.len())].repeat(1 + random.below(300));
-                bytes.splice(at..at, piece);
-            }
-        }
-    }
-    bytes
-}
+use attune_fuzzer::{Random, budget, changed};
 
 fn fuzz(seeds: &[Vec<u8>], reader: fn(&[u8]) -> Outcome) -> (usize, Outcome) {
-    let secs = std::env::var("ATTUNE_FUZZ_SECS").ok().and_then(|secs| secs.parse().ok()).unwrap_or(5.0);
-    let (start, limit) = (Instant::now(), Duration::from_secs_f64(secs));
-    let mut random = Random(0x9E37_79B9_7F4A_7C15);
+    let (start, limit, mut random) = (Instant::now(), budget(5.0, 1), Random::default());
     let (mut runs, mut all, mut slowest) = (0, Outcome::default(), Duration::ZERO);
     let add = |all: &mut Outcome, outcome: Outcome| {
         all.records += outcome.records;

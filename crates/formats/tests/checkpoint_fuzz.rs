@@ -11,95 +11,22 @@ use std::time::{Duration, Instant};
 
 use attune_formats::checkpoint::{Report, migrate, verify};
 use attune_formats::manifest::{FULL_WEIGHTS, Kind, MadeFrom, Manifest};
+use attune_fuzzer::{Random, budget, changed, peak_resident_kb};
 use checkpoint_common::{ADAPTER, Draft, MOMENTS, WEIGHTS, model, run};
 use serde_json::json;
 
 /// Files that are fed.
-const TARGETS: f64 = 13.0;
+const TARGETS: usize = 13;
 
 /// More than this the whole process may never hold.
 const MAX_RESIDENT_KB: u64 = 512 << 10;
 
-/// xorshift64*, so that the changes are the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound.max(1) as u64) as usize
-    }
-}
-
-/// What parsers of these files stumble over.
-const PIECES: [&[u8]; 22] = [
-    b"\"",
-    b"\\",
-    b"{",
-    b"}",
-    b"[",
-    b"]",
-    b",",
-    b":",
-    b"\n",
-    b"\0",
-    b"\xFF",
-    b"null",
-    b"NaN",
-    b"1e999",
-    b"-1",
-    b"0",
-    b"18446744073709551615",
-    b"99999999999999999999",
-    b"\\ud800",
-    b"../",
-    b"\"seal\": \"",
-    b"[[[[[[[[",
-];
-
-fn changed(seed: &[u8], random: &mut Random) -> Vec<u8> {
-    let mut bytes = seed.to_vec();
-    for _ in 0..1 + random.below(4) {
-        let at = random.below(bytes.len() + 1);
-        match random.below(6) {
-            0 if at < bytes.len() => bytes[at] ^= 1 << random.below(8),
-            1 if at < bytes.len() => bytes[at] = random.next() as u8,
-            2 => bytes.truncate(at),
-            3 => drop(bytes.drain(at..(at + random.below(40)).min(bytes.len()))),
-            4 => {
-                let copy = bytes[at..(at + random.below(200)).min(bytes.len())].to_vec();
-                let to = random.below(bytes.len() + 1);
-                bytes.splice(to..to, copy);
-            }
-            _ => {
-                let piece = PIECES[random.below(PIECES.len())].repeat(1 + random.below(300) * random.below(2));
-                bytes.splice(at..at, piece);
-            }
-        }
-    }
-    bytes
-}
-
-/// The most memory that this process ever held; `None` where the system does not tell.
-fn peak_resident_kb() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    line.split_whitespace().nth(1)?.parse().ok()
-}
-
 /// Changes `path`, lets `seal` follow, and judges `dir`. `is_sound` must hold for the unchanged folder.
 fn fuzz(dir: &Path, path: &Path, seal: impl Fn()) {
-    let secs: Option<f64> = std::env::var("ATTUNE_FUZZ_SECS").ok().and_then(|secs| secs.parse().ok());
-    let secs = secs.map_or(2.0, |of_all| of_all / TARGETS);
-    let (start, limit) = (Instant::now(), Duration::from_secs_f64(secs));
+    let (start, limit) = (Instant::now(), budget(2.0, TARGETS));
     assert!(verify(dir).unwrap().is_sound());
     let seed = fs::read(path).unwrap();
-    let (mut random, mut slowest) = (Random(0x9E37_79B9_7F4A_7C15), Duration::ZERO);
+    let (mut random, mut slowest) = (Random::default(), Duration::ZERO);
     let (mut runs, mut refused) = (0u64, 0u64);
     while runs < 20 || start.elapsed() < limit {
         fs::write(path, changed(&seed, &mut random)).unwrap();

@@ -15,8 +15,14 @@ use crate::sentencepiece::charsmap;
 /// # Errors
 /// Which rule is broken. What the library checks by itself is left to it.
 pub(crate) fn check(tokenizer: &[u8]) -> Result<(), String> {
-    // Damaged JSON gets its message from the library.
-    let Ok(parts) = serde_json::from_slice::<Parts>(tokenizer) else { return Ok(()) };
+    let parts = match serde_json::from_slice::<Parts>(tokenizer) {
+        Ok(parts) => parts,
+        // A value of the wrong type gets its message from the library, which does not expect damaged JSON in a decoder.
+        Err(error) if error.is_data() => {
+            return serde_json::from_slice::<Decoder>(tokenizer).map(drop).map_err(|error| error.to_string());
+        }
+        Err(error) => return Err(error.to_string()),
+    };
     if let Some(model) = parts.model {
         let prefix = model.continuing_subword_prefix.map_or(0, |prefix| prefix.len());
         let Merges { longest, shortest_right } = model.merges;
@@ -46,6 +52,15 @@ struct Parts<'a> {
     #[serde(borrow)]
     model: Option<Model<'a>>,
     normalizer: Option<Json>,
+    /// Read only to see that it can be, and is not nested too deeply.
+    #[serde(rename = "decoder")]
+    _decoder: Option<Json>,
+}
+
+#[derive(serde::Deserialize)]
+struct Decoder {
+    #[serde(rename = "decoder")]
+    _decoder: Option<Json>,
 }
 
 #[derive(serde::Deserialize)]
