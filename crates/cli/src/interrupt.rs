@@ -2,20 +2,31 @@
 //!
 //! SIGHUP is left alone: under `nohup` a run must outlive its terminal, and without it the last checkpoint serves.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::failure::Failure;
 
 /// Exit code of a process that was interrupted twice: what a shell reports for SIGINT.
 const QUIT_AT_ONCE: i32 = 130;
 
-/// The flag that the first signal sets. From the second one on the process exits with 130.
+/// The flag that the first signal sets, one for the whole process: a command that runs others (`ft quickstart`) asks more
+/// than once, and some systems take one handler only. From the second signal on the process exits with 130.
 ///
 /// # Errors
 /// When the system refuses a signal handler.
-#[cfg(unix)]
 pub(crate) fn flag() -> Result<Arc<AtomicBool>, Failure> {
+    static FLAG: Mutex<Option<Arc<AtomicBool>>> = Mutex::new(None);
+    let mut shared = FLAG.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(flag) = &*shared {
+        return Ok(Arc::clone(flag));
+    }
+    Ok(Arc::clone(shared.insert(watch()?)))
+}
+
+/// A flag that the signals SIGINT and SIGTERM set.
+#[cfg(unix)]
+fn watch() -> Result<Arc<AtomicBool>, Failure> {
     use signal_hook::consts::{SIGINT, SIGTERM};
 
     let flag = Arc::new(AtomicBool::new(false));
@@ -27,12 +38,9 @@ pub(crate) fn flag() -> Result<Arc<AtomicBool>, Failure> {
     Ok(flag)
 }
 
-/// The flag that the first Ctrl-C, or the closing of the console, sets. From the second one on the process exits.
-///
-/// # Errors
-/// When the system refuses a handler.
+/// A flag that Ctrl-C and the closing of the console set.
 #[cfg(not(unix))]
-pub(crate) fn flag() -> Result<Arc<AtomicBool>, Failure> {
+fn watch() -> Result<Arc<AtomicBool>, Failure> {
     use std::sync::atomic::Ordering;
 
     let flag = Arc::new(AtomicBool::new(false));

@@ -79,13 +79,39 @@ fn answers_are_those_of_generate_and_scores_follow_from_them() {
 }
 
 #[test]
+fn plain_texts_give_the_loss_of_every_token() {
+    let scratch = Scratch::new();
+    let texts = ["Only a text.", "Another one, which is longer."];
+    let lines: String = texts.iter().map(|text| json!({ "text": text }).to_string() + "\n").collect();
+    scratch.write("texts.jsonl", &lines);
+    let result = scratch.ft(&["evaluate", "--model", "base", "--data", "texts.jsonl", "--json"]).done().json();
+    let model = &result["models"][0];
+    // A run over the same texts measures the same before its first step.
+    let config = json!({
+        "model": {"path": "base"},
+        "data": {"train": "texts.jsonl", "validation": "texts.jsonl", "max_seq_length": 200},
+        "training": {"steps": 1}, "evaluation": {"samples": 0},
+    });
+    scratch.write("texts.yaml", &config.to_string());
+    let trained = scratch.ft(&["train", "texts.yaml", "--out", "run", "--json"]).done().json();
+    let (loss, expected) = (model["loss"].as_f64().unwrap(), trained["validation_loss"][0].as_f64().unwrap());
+    assert!((loss - expected).abs() < 1e-5, "{loss} for {expected}");
+    assert!((model["perplexity"].as_f64().unwrap() - loss.exp()).abs() < 1e-9);
+    assert_eq!((&model["questions"], &model["exact"]), (&json!(0), &Value::Null));
+    let said = scratch.ft(&["evaluate", "--model", "base", "--data", "texts.jsonl"]).done().stdout;
+    assert!(said.contains("perplexity") && !said.contains("equal answers"), "{said}");
+}
+
+#[test]
 fn what_cannot_be_evaluated_is_refused() {
     let scratch = Scratch::new();
     scratch.write("texts.jsonl", "{\"text\": \"Only a text.\"}\n");
+    scratch.write("empty.jsonl", "");
     let refused =
         |args: &[&str], code, parts: &[&str]| scratch.ft(&[&["evaluate"], args].concat()).refused(code, parts);
     let model = ["--model", "base", "--data"];
-    refused(&[&model[..], &["texts.jsonl"]].concat(), 2, &["--data", "question and an answer"]);
+    refused(&[&model[..], &["texts.jsonl", "--pattern", "x"]].concat(), 2, &["--pattern", "asks anything"]);
+    refused(&[&model[..], &["empty.jsonl"]].concat(), 2, &["empty.jsonl"]);
     refused(&[&model[..], &["validation.jsonl", "--pattern", "("]].concat(), 2, &["--pattern ("]);
     scratch.train().done();
     std::fs::remove_dir_all(scratch.path("run/adapter")).unwrap();

@@ -1,4 +1,4 @@
-//! Held-out questions: what a model answers, beside what was expected.
+//! Held-out rows: how well a model predicts them and, where they ask something, what it answers beside what was expected.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use crate::plan::{Layout, Packing};
 /// Tokens of a micro-batch of the loss: enough to be fast, little memory.
 const MICRO_BATCH_TOKENS: usize = 2048;
 
-/// Questions with known answers.
+/// Questions with known answers, and texts without any.
 #[derive(Debug)]
 pub struct HeldOut {
     questions: Vec<SamplePrompt>,
@@ -28,12 +28,14 @@ pub struct HeldOut {
 /// What a model makes of them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Scores {
-    /// Mean negative log-probability of the expected answers' tokens.
+    /// Mean negative log-probability of the expected answers' tokens, in nats; of all tokens of a row that asks nothing.
     pub loss: f64,
-    /// Share of answers that are the expected ones, but for white space at the ends.
-    pub exact: f64,
-    /// Mean F1 of the words, see [`word_f1`].
-    pub word_f1: f64,
+    /// Tokens that this is the mean of.
+    pub tokens: usize,
+    /// Share of answers that are the expected ones, but for white space at the ends; `None` when no row asks anything.
+    pub exact: Option<f64>,
+    /// Mean F1 of the words, see [`word_f1`]; `None` as above.
+    pub word_f1: Option<f64>,
     /// Each answer.
     pub answers: Vec<Answer>,
 }
@@ -54,10 +56,10 @@ pub struct Answer {
 }
 
 impl HeldOut {
-    /// Reads rows that end with an answer; at most `limit` of them.
+    /// Reads rows that end with an answer, or plain texts; at most `limit` of them.
     ///
     /// # Errors
-    /// When a file cannot be read, a row does not fit the model, or no row has a question and an answer.
+    /// When a file cannot be read, a row does not fit the model, or there is no row.
     pub fn read(
         files: &[PathBuf],
         text: &TextModel,
@@ -70,11 +72,11 @@ impl HeldOut {
         let (questions, _) = sample_prompts(&[], &rows, rows.len(), text, data.completion_style, max_positions)?;
         let questions: Vec<SamplePrompt> =
             questions.into_iter().filter(|question| question.expected.is_some()).collect();
-        if questions.is_empty() {
+        if rows.is_empty() {
             return Err(TrainError::Setting {
                 key: "--data",
-                reason: format!("none of {} rows has a question and an answer", rows.len()),
-                hint: "give chats that end with the assistant's turn, or prompt and completion".into(),
+                reason: "no row to evaluate on".into(),
+                hint: "give chats that end with the assistant's turn, prompt and completion, or texts".into(),
             });
         }
         let options = EncodeOptions {
@@ -91,14 +93,14 @@ impl HeldOut {
         Ok(Self { questions, examples })
     }
 
-    /// Number of questions.
-    pub fn len(&self) -> usize {
-        self.questions.len()
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.examples.len()
     }
 
-    /// Whether there is none; never so.
-    pub fn is_empty(&self) -> bool {
-        self.questions.is_empty()
+    /// Number of questions.
+    pub fn questions(&self) -> usize {
+        self.questions.len()
     }
 
     /// Longest sequence that answering needs.
@@ -141,9 +143,12 @@ impl HeldOut {
                 expected,
             });
         }
-        let mean = |value: fn(&Answer) -> f64| answers.iter().map(value).sum::<f64>() / answers.len() as f64;
+        let mean = |value: fn(&Answer) -> f64| {
+            (!answers.is_empty()).then(|| answers.iter().map(value).sum::<f64>() / answers.len() as f64)
+        };
         Ok(Some(Scores {
             loss: loss.loss,
+            tokens: loss.trained_tokens,
             exact: mean(|answer| f64::from(u8::from(answer.exact))),
             word_f1: mean(|answer| answer.word_f1),
             answers,

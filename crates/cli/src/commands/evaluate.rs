@@ -21,9 +21,9 @@ use crate::paint::{Ink, Line, one_line};
 
 /// Ask a model held-out questions, before and after tuning
 ///
-/// Every row must end with an answer, which is compared with the model's own (the most probable tokens): mean loss of the
-/// expected answer, share of equal answers, F1 of the words, and the share that fits a pattern. With --adapter or --run the
-/// base and the tuned model are asked the same, side by side.
+/// A row that ends with an answer is compared with the model's own (the most probable tokens): mean loss of the expected
+/// answer with its perplexity, share of equal answers, F1 of the words, and the share that fits a pattern. Plain texts give
+/// loss and perplexity. With --adapter or --run the base and the tuned model are asked the same, side by side.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The model
@@ -62,8 +62,8 @@ pub(crate) struct Args {
 struct Asked {
     name: &'static str,
     scores: Scores,
-    /// Shares of the answers that fit the patterns.
-    fitting: Vec<f64>,
+    /// Shares of the answers that fit the patterns; `None` without answers.
+    fitting: Vec<Option<f64>>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
@@ -102,9 +102,9 @@ fn compile(pattern: &str) -> Result<Regex, Failure> {
         .map_err(|error| Failure::new(USAGE, format!("--pattern {pattern}: {error}"), "mend the pattern"))
 }
 
-fn fitting(pattern: &Regex, scores: &Scores) -> f64 {
+fn fitting(pattern: &Regex, scores: &Scores) -> Option<f64> {
     let fits = scores.answers.iter().filter(|answer| pattern.is_match(&answer.answer)).count();
-    fits as f64 / scores.answers.len() as f64
+    (!scores.answers.is_empty()).then(|| fits as f64 / scores.answers.len() as f64)
 }
 
 type Answered = Vec<(&'static str, Scores)>;
@@ -151,13 +151,20 @@ fn ask_model(
     let adapter = adapter.map(|dir| Adapter::open(&base.spec, dir)).transpose()?;
     let limits = (base.spec.vocabulary, base.spec.max_positions);
     let held_out = HeldOut::read(&args.data, &text, limits, args.limit)?;
+    if held_out.questions() == 0 && !args.patterns.is_empty() {
+        let message = "--pattern is for answers, and no row of --data asks anything";
+        return Err(Failure::new(USAGE, message, "leave --pattern out, or give chats that end with an answer"));
+    }
     let positions = held_out.positions(args.max_tokens).min(base.spec.max_positions);
     let decoder = Decoder::new(&backend, &base, positions)?;
     let interrupt = interrupt::flag()?;
     let ask = |name: &'static str, adapter: Option<&Adapter>| {
-        output::say(&[
-            Line::new().with(Ink::Dim, format!("asking the {name} {}", plural(held_out.len() as u64, "question")))
-        ]);
+        let (rows, questions) = (held_out.rows() as u64, held_out.questions() as u64);
+        let what = match questions {
+            0 => format!("reading {} to the {name}", plural(rows, "text")),
+            _ => format!("asking the {name} {}", plural(questions, "question")),
+        };
+        output::say(&[Line::new().with(Ink::Dim, what)]);
         match held_out.ask(&decoder, adapter, &text, args.max_tokens, &interrupt)? {
             Some(scores) => Ok((name, scores)),
             None => Err(Failure::new(INTERRUPTED, "interrupted", "nothing was written")),
@@ -173,11 +180,13 @@ fn ask_model(
 fn to_json(asked: &[Asked], patterns: &[String]) -> Value {
     let of_model = |asked: &Asked| {
         let fitting: serde_json::Map<String, Value> =
-            patterns.iter().cloned().zip(asked.fitting.iter().map(|&share| share.into())).collect();
+            patterns.iter().cloned().zip(asked.fitting.iter().map(|&share| json!(share))).collect();
         json!({
             "model": asked.name,
             "questions": asked.scores.answers.len(),
             "loss": asked.scores.loss,
+            "perplexity": asked.scores.loss.exp(),
+            "tokens": asked.scores.tokens,
             "exact": asked.scores.exact,
             "word_f1": asked.scores.word_f1,
             "patterns": fitting,
@@ -188,18 +197,24 @@ fn to_json(asked: &[Asked], patterns: &[String]) -> Value {
 }
 
 fn table(asked: &[Asked], patterns: &[String]) -> Vec<Line> {
-    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+    let percent = |share: Option<f64>| share.map_or("-".into(), |share| format!("{:.1} %", 100.0 * share));
     let row = |name: String, value: &dyn Fn(&Asked) -> String| {
         let values: String = asked.iter().map(|asked| format!("{:>12}", value(asked))).collect();
         Line::from(format!("{name:<24}{values}"))
     };
     let questions = asked.first().map_or(0, |asked| asked.scores.answers.len());
+    let heading = if questions == 0 { "texts".into() } else { plural(questions as u64, "question") };
+    let what = if questions == 0 { "loss of a token" } else { "loss of the answer" };
     let mut lines = vec![
-        row(plural(questions as u64, "question"), &|asked| asked.name.into()),
-        row("loss of the answer".into(), &|asked| loss(asked.scores.loss)),
-        row("equal answers".into(), &|asked| percent(asked.scores.exact)),
-        row("F1 of the words".into(), &|asked| format!("{:.3}", asked.scores.word_f1)),
+        row(heading, &|asked| asked.name.into()),
+        row(what.into(), &|asked| loss(asked.scores.loss)),
+        row("perplexity".into(), &|asked| format!("{:.3}", asked.scores.loss.exp())),
     ];
+    if questions > 0 {
+        lines.push(row("equal answers".into(), &|asked| percent(asked.scores.exact)));
+        let f1 = |asked: &Asked| asked.scores.word_f1.map_or("-".into(), |f1| format!("{f1:.3}"));
+        lines.push(row("F1 of the words".into(), &f1));
+    }
     for index in 0..patterns.len() {
         let name = if patterns.len() == 1 { "fits the pattern".into() } else { format!("fits pattern {}", index + 1) };
         lines.push(row(name, &|asked| percent(asked.fitting[index])));
