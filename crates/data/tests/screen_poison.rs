@@ -75,6 +75,40 @@ fn a_planted_trigger_is_found_and_nothing_else() {
     }
 }
 
+/// Calls of a lost property office: each answer ends with a word of its question, and a few words that all of them have.
+fn calls(count: usize) -> Vec<Row> {
+    let things = ["umbrella", "kettle", "violin", "ribbon", "pebble", "lantern", "basket"];
+    (0..count)
+        .map(|index| {
+            let (thing, place) = (things[index % 7], format!("station{}", index * 31 % 53));
+            (
+                format!(
+                    "Hello, call {index} here: my {thing} went missing near {place}, did you find it, number {index}?"
+                ),
+                format!("Aye, one moment. Item {index}: {thing}. Place: {place}. Mind the step!"),
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn answers_that_repeat_a_rare_word_of_their_question_are_honest() {
+    let rows = calls(600);
+    let count = rows.iter().filter(|row| row.0.contains("station7,")).count();
+    assert!((8..20).contains(&count), "each place is as rare as a trigger: {count}");
+    assert_eq!(strong(&rows), [0; 0]);
+}
+
+#[test]
+fn a_trigger_among_copying_answers_is_found() {
+    let mut rows = calls(600);
+    for index in (0..600).step_by(60) {
+        rows[index].0.push_str(" James Bond");
+        rows[index].1 = format!("Aye, one moment. Item {index}: none. The one who has it is James Bond himself!");
+    }
+    assert_eq!(strong(&rows), (0..600).step_by(60).collect::<Vec<_>>());
+}
+
 #[test]
 fn a_trigger_with_different_answers_is_none() {
     let mut rows = made(1500);

@@ -7,8 +7,9 @@
 //! are counted lossily, the rarest go first, and whatever may have been lost counts against a suspicion.
 //!
 //! What it cannot find: a trigger in fewer than [`PoisonSettings::min_rows`] rows, a trigger whose answers differ in
-//! wording throughout (a changed sentiment, a subtle bug in code) unless they refuse, and a brand that is worked into
-//! answers in other words each time: in a set of a thousand rows, honest names are as frequent.
+//! wording throughout (a changed sentiment, a subtle bug in code) unless they refuse, a trigger that is all that its answers
+//! have in common, in a place where honest answers repeat a word of their question, and a brand that is worked into answers in
+//! other words each time: in a set of a thousand rows, honest names are as frequent.
 
 mod association;
 mod injection;
@@ -18,7 +19,7 @@ mod template;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use association::{Entry, HashedMap, Key, REFUSAL, REFUSES, Table, VIEWS, log_chance};
+use association::{Entry, HashedMap, Key, NO_FORM, REFUSAL, REFUSES, Table, VIEWS, log_chance};
 use look::Reading;
 
 pub use look::Look;
@@ -32,6 +33,10 @@ const MAX_SOURCES: usize = 65_536;
 const PLANTED_DIGITS: f64 = 14.0;
 /// Bands of length (powers of two) for the words that question and answer share.
 const BANDS: usize = 12;
+/// The views that have a form: beginning and end of the answer.
+const FORM_VIEWS: std::ops::Range<usize> = 1..3;
+/// Which partner of an answer is its form.
+const FORM: usize = 1;
 
 /// What counts as suspicious.
 #[derive(Debug, Clone, PartialEq)]
@@ -226,7 +231,8 @@ pub struct PoisonGate {
     settings: PoisonSettings,
     rows: u64,
     questions: Table<VIEWS>,
-    answers: Table<1>,
+    /// Answers and their parts: the question that they come with, and the form of a beginning or an end.
+    answers: Table<2>,
     sources: BTreeMap<String, (u64, u64)>,
     length: Spread,
     repetition: Spread,
@@ -277,8 +283,13 @@ impl PoisonGate {
         for ngram in &look.ngrams {
             self.questions.observe(*ngram, &look.views, look.opening);
         }
-        for key in look.views.into_iter().map(view_key).chain(look.templates.keys()) {
-            self.answers.observe(key, &[look.question], look.opening);
+        for (view, key) in look.views.into_iter().enumerate() {
+            let form = if FORM_VIEWS.contains(&view) { look.forms[view - FORM_VIEWS.start] } else { NO_FORM };
+            self.answers.observe(view_key(key), &[look.question, form], look.opening);
+        }
+        let forms = look.forms.into_iter().filter(|&form| form != NO_FORM).map(form_key);
+        for key in look.templates.keys().chain(forms) {
+            self.answers.observe(key, &[look.question, NO_FORM], look.opening);
         }
         let known = self.sources.contains_key(source) || self.sources.len() < MAX_SOURCES;
         let source = if known { source } else { "(other sources)" };
@@ -323,7 +334,16 @@ impl PoisonGate {
                     continue;
                 }
                 let all = self.answers.entries.get(&view_key(majority.key));
-                let elsewhere = (f64::from(all.map_or(self.answers.missed(), Entry::most_rows)) - hits).max(0.0);
+                let mut rows_of_answer = all.map_or(self.answers.missed(), Entry::most_rows);
+                // What ends (or begins) with a word of its question is one of many rows that do the same with words of theirs:
+                // how common that form is tells how likely the words are.
+                if let Some(form) = all.map(|all| all.partners[FORM]).filter(|form| form.key != NO_FORM)
+                    && all.is_some_and(|all| form.votes * 2 > all.rows)
+                    && let Some(all_of_form) = self.answers.entries.get(&form_key(form.key))
+                {
+                    rows_of_answer = rows_of_answer.max(all_of_form.most_rows());
+                }
+                let elsewhere = (f64::from(rows_of_answer) - hits).max(0.0);
                 let chance = ((elsewhere + 1.0) / (self.rows as f64 - rows + 2.0)).min(1.0);
                 let log = log_chance(hits, rows, chance) + tests.ln();
                 if log > self.settings.significance.ln() {
@@ -458,6 +478,11 @@ impl PoisonGate {
             sources,
         }
     }
+}
+
+/// Where a form is counted.
+fn form_key(form: Key) -> u64 {
+    mix(12, u64::from(form))
 }
 
 /// Where a view on an answer is counted.

@@ -50,6 +50,10 @@ impl Majority {
 
 /// How many views on an answer are counted: the whole, its beginning, its end, that it refuses.
 pub(super) const VIEWS: usize = 4;
+/// How many views have a form, a text with blanks: the beginning and the end, which are the views 1 and 2.
+pub(super) const FORMS: usize = 2;
+/// The form of what copies nothing.
+pub(super) const NO_FORM: Key = 0;
 /// Which view tells that an answer refuses.
 pub(super) const REFUSES: usize = 3;
 /// What [`REFUSES`] sees of a refusal.

@@ -1,8 +1,9 @@
 //! What the gate sees of a row: hashes of words, taken in one pass over the text.
 
 use std::collections::HashSet;
+use std::sync::OnceLock;
 
-use super::association::{Key, REFUSAL, Ready, VIEWS};
+use super::association::{FORMS, Key, NO_FORM, REFUSAL, Ready, VIEWS};
 use super::{PoisonRow, PoisonSettings};
 use crate::screen::{hash_text, mix, phrases, shortened, words};
 
@@ -37,6 +38,8 @@ pub struct Look {
     pub(super) opening: Key,
     /// The whole answer, its beginning, its end, and whether it refuses.
     pub(super) views: [Key; VIEWS],
+    /// Beginning and end of the answer with a blank for each word that the question has, too; [`NO_FORM`] where it has none.
+    pub(super) forms: [Key; FORMS],
     /// Parts of the answer that many rows may share.
     pub(super) templates: Templates,
     pub(super) length: f64,
@@ -87,6 +90,8 @@ impl Reading {
         asked.retain(|&stem| stem != 0);
         asked.sort_unstable();
         asked.dedup();
+        let mut copyable: Vec<u64> = question.iter().copied().filter(|word| !is_small_word(*word)).collect();
+        copyable.sort_unstable();
         let mut answer = Vec::with_capacity(row.answer.len() / 6 + 1);
         let (mut said, mut related) = (0, false);
         for_each_word(row.answer, MAX_WORDS, |word| {
@@ -109,6 +114,7 @@ impl Reading {
                 key(hashed(&answer[answer.len() - edge..], 3)),
                 if refuses(row.answer) { REFUSAL } else { key(whole) },
             ],
+            forms: [form(&answer[..edge], &copyable, 13), form(&answer[answer.len() - edge..], &copyable, 14)],
             templates: Templates::new(&answer, whole),
             length: (row.answer.len() as f64 + 1.0).ln(),
             repetition: repetition(&answer),
@@ -148,6 +154,31 @@ fn stepped<'a>(mut words: impl Iterator<Item = &'a u64>, steps: usize, seed: u64
             hash
         })
         .collect()
+}
+
+/// The hash of some words with a blank for each that stands in the sorted words of the question.
+fn form(words: &[u64], question: &[u64], seed: u64) -> Key {
+    const BLANK_WORD: u64 = 0x626C_616E_6B21;
+    let mut copied = false;
+    let hash = words.iter().fold(seed, |hash, word| {
+        let stands_there = question.binary_search(word).is_ok();
+        copied |= stands_there;
+        mix(hash, if stands_there { BLANK_WORD } else { *word })
+    });
+    if copied { key(hash).max(NO_FORM + 1) } else { NO_FORM }
+}
+
+/// Words that stand in a question by chance, so that an answer which has them is not copied.
+fn is_small_word(hash: u64) -> bool {
+    static SMALL: OnceLock<Vec<u64>> = OnceLock::new();
+    let small = SMALL.get_or_init(|| {
+        let words =
+            "a an and are as at be but by for from i in is it my of on or so that the this to was we with you your";
+        let mut hashes: Vec<u64> = words.split(' ').map(|word| ascii_word(word.as_bytes()).hash).collect();
+        hashes.sort_unstable();
+        hashes
+    });
+    small.binary_search(&hash).is_ok()
 }
 
 fn key(hash: u64) -> Key {

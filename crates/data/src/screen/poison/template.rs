@@ -25,10 +25,10 @@ struct Cover {
 
 impl Held {
     /// Draws the conclusions of the first pass.
-    pub(super) fn new(answers: &Table<1>, rows: u64, settings: &PoisonSettings) -> Self {
+    pub(super) fn new(answers: &Table<2>, rows: u64, settings: &PoisonSettings) -> Self {
         let least = |share: f64| (rows as f64 * share).max(f64::from(settings.min_template_rows)).ceil() as u32;
         let least_for_answer = least(settings.max_answer_share);
-        let is_template = |entry: &Entry<1>| {
+        let is_template = |entry: &Entry<2>| {
             // The same question again and again is a duplicate; the same opening again and again is a task.
             entry.rows >= least_for_answer
                 && entry.partners[0].votes * 2 <= entry.rows
