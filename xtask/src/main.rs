@@ -3,7 +3,7 @@
 //! ```text
 //! cargo xtask test     formatting, lints, documentation, every test of the workspace
 //! cargo xtask peers    sets up the peers (PEFT on PyTorch, some 5 GB) that some tests then use instead of skipping
-//! cargo xtask tiny-base  writes what a tiny base model of our own can learn from: stories, passages, talk
+//! cargo xtask tiny-base  makes the tiny base model of models/tiny, corpus and all; --check compares it with the one there
 //! cargo xtask bench    measures Attune and the peer side by side: bench/README.md
 //! ```
 
@@ -22,7 +22,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 const USAGE: &str = "usage: cargo xtask test | peers | bench train ... | bench data ... | bench formats ... \
-                     | bench make-model SHAPE DIR | tiny-base corpus|transcripts --out DIR";
+                     | bench make-model SHAPE DIR | tiny-base [--check | corpus|transcripts --out DIR]";
 
 fn main() -> ExitCode {
     match run() {
@@ -45,7 +45,7 @@ fn run() -> Result<bool> {
             Ok(true)
         }
         ["bench", ref args @ ..] => bench::run(&root(), args),
-        ["tiny-base", ref args @ ..] => tiny_base::run(args),
+        ["tiny-base", ref args @ ..] => tiny_base::run(&root(), args),
         _ => bail!(USAGE),
     }
 }

@@ -1,5 +1,6 @@
-//! The tiny base model that the repository ships: what it learns from.
+//! The tiny base model that the repository ships: what it learns from, and how it is made.
 
+mod build;
 mod corpus;
 mod transcripts;
 
@@ -11,7 +12,8 @@ use attune_formats::files;
 
 use corpus::{Book, Kind, Part};
 
-const USAGE: &str = "usage: cargo xtask tiny-base corpus --out DIR [--rows N] | tiny-base transcripts --out DIR";
+const USAGE: &str = "usage: cargo xtask tiny-base [--check] | tiny-base corpus --out DIR [--rows N] \
+                     | tiny-base transcripts --out DIR";
 
 /// So many rows of each kind, and of what is held out.
 const ROWS: usize = 60_000;
@@ -22,8 +24,10 @@ const SEED: u64 = 20_261;
 const HELD_OUT_SEED: u64 = 70_401;
 
 /// Runs the subcommand; true if all went well.
-pub(crate) fn run(args: &[&str]) -> Result<bool> {
+pub(crate) fn run(root: &Path, args: &[&str]) -> Result<bool> {
     match args {
+        [] => build::build(root, false),
+        ["--check"] => build::build(root, true),
         ["corpus", rest @ ..] => write_corpus(rest),
         ["transcripts", "--out", out] => write_transcripts(Path::new(out)),
         _ => bail!(USAGE),

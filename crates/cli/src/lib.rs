@@ -8,7 +8,8 @@ mod live;
 mod mask;
 mod output;
 mod paint;
-pub mod tiny_base;
+#[cfg(test)]
+mod pictures;
 
 use std::process::ExitCode;
 

@@ -92,6 +92,12 @@ impl Line {
         self.pieces.extend(other.pieces);
     }
 
+    /// Its pieces.
+    #[cfg(test)]
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = (Ink, &str)> {
+        self.pieces.iter().map(|(ink, text)| (*ink, text.as_str()))
+    }
+
     /// Columns that it takes on a terminal.
     pub(crate) fn width(&self) -> usize {
         self.pieces.iter().map(|(_, text)| measure_text_width(text)).sum()

@@ -287,7 +287,7 @@ fn inspect_shows_rows_that_cannot_be_trained_with_the_reason() {
     scratch.ft(&["data", "inspect", "no.jsonl"]).refused(2, &["no.jsonl: no such file"]);
 }
 
-// init, schema, quickstart
+// init, schema
 
 #[test]
 fn init_writes_a_configuration_that_trains() {
@@ -350,53 +350,4 @@ fn examples() -> Vec<PathBuf> {
         }
     }
     found
-}
-
-#[test]
-fn quickstart_lowers_the_validation_loss_and_its_commands_work() {
-    let scratch = tempfile::tempdir().unwrap();
-    let variables = [("FT__TRAINING__STEPS", "30"), ("FT__EVALUATION__EVERY_STEPS", "10")];
-    let said = ft_with(scratch.path(), &["quickstart"], &variables).done();
-    assert_eq!(PathBuf::from(said.stdout.trim_end()), Path::new("runs").join("quickstart/run/adapter"));
-    for part in [
-        "a base model with random weights",
-        "its answers stay babble",
-        "The base is random",
-        "train runs/quickstart/ft.yaml --out",
-    ] {
-        assert!(said.stderr.contains(part), "{part:?} is not in\n{}", said.stderr);
-    }
-    let losses =
-        said.stderr.lines().find_map(|line| line.strip_prefix("validation loss ")?.strip_suffix(" after")).unwrap();
-    let (before, after) = losses.split_once(" before, ").unwrap();
-    assert!(after.parse::<f64>().unwrap() + 1.0 < before.parse::<f64>().unwrap(), "{losses}");
-
-    let commands: Vec<Vec<String>> = said
-        .stderr
-        .lines()
-        .filter_map(|line| line.strip_prefix("  ")?.strip_prefix(env!("CARGO_BIN_EXE_ft")))
-        .map(|line| line.split_whitespace().map(|word| word.trim_matches('\'').to_string()).collect())
-        .collect();
-    assert_eq!(commands.len(), 5, "{}", said.stderr);
-    for command in &commands[..3] {
-        let args: Vec<&str> = command.iter().map(String::as_str).collect();
-        ft_with(scratch.path(), &args, &[("FT__TRAINING__STEPS", "2")]).done();
-    }
-
-    // Again without --out takes the next name, with --out it must be free.
-    let said = ft_with(scratch.path(), &["quickstart"], &[("FT__TRAINING__STEPS", "1")]).done();
-    assert!(said.stdout.contains("quickstart-2"));
-    let said = ft(scratch.path(), &["quickstart", "--out", "runs/quickstart"]);
-    said.refused(2, &["runs/quickstart: exists and is not an empty folder", "--out"]);
-}
-
-#[test]
-fn quickstart_makes_the_same_base_every_time() {
-    let scratch = tempfile::tempdir().unwrap();
-    let bytes = |out: &str| {
-        ft_with(scratch.path(), &["quickstart", "--out", out], &[("FT__TRAINING__STEPS", "1")]).done();
-        let read = |name: &str| std::fs::read(scratch.path().join(out).join(name)).unwrap();
-        (read("base/model.safetensors"), read("base/tokenizer.json"), read("run/adapter/adapter_model.safetensors"))
-    };
-    assert!(bytes("a") == bytes("b"));
 }

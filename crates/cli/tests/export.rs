@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use attune::tiny_base::TinyBase;
 use attune_compute::cpu::Cpu;
 use attune_compute::rng;
 use attune_export::Tuned;
@@ -20,13 +19,14 @@ use attune_formats::gguf::{GgufFile, PlannedTensor as GgufTensor, Value as GgufV
 use attune_formats::tensors::{self, F32Tensor, TensorView, WeightFolder};
 use attune_model::{Adapter, AdapterSpec, BaseModel, LayerChoice, Targets};
 use attune_text::{LoadOptions, TextModel};
+use common::random_base::RandomBase;
 use serde_json::{Value, json};
 
 use common::{Scratch, ft, names};
 
 /// Sizes that differ from each other wherever they may, save for q and o, which are square.
-fn base() -> TinyBase {
-    TinyBase {
+fn base() -> RandomBase {
+    RandomBase {
         hidden: 64,
         layers: 2,
         heads: 4,
@@ -387,8 +387,8 @@ fn turn_texts_of_real_templates_are_found() {
 }
 
 /// Rows of whole blocks of every type.
-fn wide_base() -> TinyBase {
-    TinyBase {
+fn wide_base() -> RandomBase {
+    RandomBase {
         hidden: 256,
         layers: 2,
         heads: 8,

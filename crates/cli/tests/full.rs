@@ -3,16 +3,16 @@
 
 mod common;
 
-use attune::tiny_base::TinyBase;
 use attune_formats::tensors;
 use attune_model::BaseModel;
+use common::random_base::RandomBase;
 use serde_json::{Value, json};
 
 use common::{Scratch, names};
 
 /// Rows of 256 values, which every GGUF type can hold.
 fn scratch() -> Scratch {
-    let base = TinyBase { hidden: 256, layers: 1, feed_forward: 256, ..common::small_base() };
+    let base = RandomBase { hidden: 256, layers: 1, feed_forward: 256, ..common::small_base() };
     let scratch = Scratch::with_base(&base);
     configure(&scratch, &json!({}));
     scratch
@@ -137,7 +137,8 @@ fn a_new_model_is_trained_from_a_size_and_a_tokenizer() {
 /// Weights, gradients and moments of 42 MB each stand out of whatever else a process holds.
 #[test]
 fn the_predicted_peak_of_all_weights_is_near_the_measured_one() {
-    let base = TinyBase { hidden: 256, layers: 8, heads: 8, kv_heads: 4, feed_forward: 1024, ..TinyBase::default() };
+    let base =
+        RandomBase { hidden: 256, layers: 8, heads: 8, kv_heads: 4, feed_forward: 1024, ..RandomBase::default() };
     let scratch = Scratch::with_base(&base);
     let rows: Vec<String> = (0..16u32)
         .map(|row| {

@@ -9,8 +9,8 @@ use std::path::Path;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use attune::tiny_base::TinyBase;
 use attune_formats::manifest::Manifest;
+use common::random_base::RandomBase;
 use common::{Scratch, names, small_base, start};
 use serde_json::json;
 
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 fn scratch(threads: usize) -> Scratch {
     // Large enough that a step takes a few milliseconds, so that kills land everywhere.
-    let scratch = Scratch::with_base(&TinyBase { hidden: 64, feed_forward: 160, ..small_base() });
+    let scratch = Scratch::with_base(&RandomBase { hidden: 64, feed_forward: 160, ..small_base() });
     scratch.configure(&json!({
         "adapter": {"rank": 8},
         "training": {"steps": 24},
@@ -250,7 +250,7 @@ fn signals_stop_with_75_and_the_run_goes_on_to_the_same_bytes() {
 #[test]
 fn a_second_signal_ends_the_process_at_once() {
     // One step of this base takes far longer than the two signals.
-    let scratch = Scratch::with_base(&TinyBase { hidden: 512, feed_forward: 2048, layers: 8, ..small_base() });
+    let scratch = Scratch::with_base(&RandomBase { hidden: 512, feed_forward: 2048, layers: 8, ..small_base() });
     scratch.configure(&json!({
         "adapter": {"rank": 8},
         "training": {"batch_size": 512, "steps": 4},

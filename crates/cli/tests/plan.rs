@@ -3,7 +3,7 @@
 
 mod common;
 
-use attune::tiny_base::TinyBase;
+use common::random_base::RandomBase;
 use common::{Scratch, chat};
 use serde_json::{Value, json};
 
@@ -79,7 +79,8 @@ fn a_run_that_cannot_fit_is_refused_with_numbers_and_what_would_do() {
 /// A base of 32 MB, steps of some 2000 tokens: activations of about 200 MB, which stand out of whatever else a process
 /// holds.
 fn measurable() -> Scratch {
-    let base = TinyBase { hidden: 256, layers: 8, heads: 8, kv_heads: 4, feed_forward: 1024, ..TinyBase::default() };
+    let base =
+        RandomBase { hidden: 256, layers: 8, heads: 8, kv_heads: 4, feed_forward: 1024, ..RandomBase::default() };
     let scratch = Scratch::with_base(&base);
     let rows: Vec<String> = (0..16u32)
         .map(|row| {

@@ -5,14 +5,14 @@ mod common;
 
 use std::fs;
 
-use attune::tiny_base::TinyBase;
+use common::random_base::RandomBase;
 use serde_json::json;
 
 use common::{Said, Scratch, ft_with, names};
 
 /// Rows of whole blocks of NF4.
 fn scratch() -> Scratch {
-    let base = TinyBase { hidden: 64, feed_forward: 128, ..common::small_base() };
+    let base = RandomBase { hidden: 64, feed_forward: 128, ..common::small_base() };
     let scratch = Scratch::with_base(&base);
     scratch.configure(&json!({"training": {"steps": 6}, "logging": {"dir": "runs"}}));
     scratch
@@ -148,7 +148,7 @@ fn the_plan_says_what_quantisation_saves() {
 
 #[test]
 fn what_cannot_be_quantised_is_refused() {
-    let scratch = Scratch::with_base(&TinyBase { hidden: 96, heads: 4, ..common::small_base() });
+    let scratch = Scratch::with_base(&RandomBase { hidden: 96, heads: 4, ..common::small_base() });
     scratch.configure(&json!({"training": {"steps": 2}, "logging": {"dir": "runs"}}));
     let said = train(&scratch, "nf4", "runs/x", "cache");
     assert_eq!(said.code, Some(1), "{}", said.stderr);

@@ -281,7 +281,7 @@ fn an_initial_adapter_that_matches_no_module() {
 fn the_loss_is_exactly_zero() {
     // Without merges every byte is a token. Embeddings are unit vectors, the layers add nothing, and the head gives
     // each token's successor in `\n` `a` `b` `c` `<|im_end|>` a certainty that no rounding of f32 can tell from 1.
-    let scratch = Scratch::with_base(&attune::tiny_base::TinyBase { vocabulary: 259, ..small_base() });
+    let scratch = Scratch::with_base(&common::random_base::RandomBase { vocabulary: 259, ..small_base() });
     let chain: Vec<usize> = {
         let vocabulary = scratch.read_json("base/tokenizer.json")["model"]["vocab"].clone();
         let mut chain: Vec<usize> =

@@ -109,7 +109,7 @@ impl Prepared {
         let backend = open_backend(config)?;
         let text = text_model(config)?;
         let base = base_or_shape(config, &text)?;
-        if let Some(message) = high_learning_rate(config) {
+        if let Some(message) = high_learning_rate(config, base.spec.parameters()) {
             emit(Event::Warning { message })?;
         }
         if let Some(kind) = quantization(config) {
@@ -354,12 +354,13 @@ fn tokenizer_folder(config: &Config) -> &Path {
     config.model.tokenizer.as_deref().unwrap_or(Path::new(""))
 }
 
-/// A learning rate that suits adapters ruins a trained base.
-fn high_learning_rate(config: &Config) -> Option<String> {
+/// A learning rate that suits adapters ruins a trained base, unless it is tiny: what a model bears falls with its width.
+fn high_learning_rate(config: &Config, parameters: usize) -> Option<String> {
     const HIGHEST_USUAL: f64 = 1e-4;
+    const TINY: usize = 30_000_000;
     let rate = config.training.learning_rate;
     let is_at_risk = config.adapter.method == AdapterMethod::Full && config.model.init == ModelInit::Pretrained;
-    (is_at_risk && rate > HIGHEST_USUAL).then(|| {
+    (is_at_risk && rate > HIGHEST_USUAL && parameters >= TINY).then(|| {
         format!(
             "training.learning_rate: {rate:e} suits adapters; for all weights of a trained base 1e-5 to 5e-5 are usual"
         )
@@ -771,4 +772,21 @@ fn deciding_sections(config: &Config) -> Result<Value, TrainError> {
     sections.insert("training".into(), section(serde_json::to_value(&config.training))?);
     sections.insert("evaluation".into(), section(serde_json::to_value(&config.evaluation))?);
     Ok(Value::Object(sections))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_for_adapters_is_warned_of_where_it_ruins_the_base() {
+        let mut config = Config::default();
+        config.training.learning_rate = 2e-4;
+        assert_eq!(high_learning_rate(&config, 1_000_000_000), None, "an adapter");
+        config.adapter.method = AdapterMethod::Full;
+        assert!(high_learning_rate(&config, 1_000_000_000).is_some_and(|message| message.contains("2e-4")));
+        assert_eq!(high_learning_rate(&config, 2_000_000), None, "a tiny base");
+        config.model.init = ModelInit::Random;
+        assert_eq!(high_learning_rate(&config, 1_000_000_000), None, "nothing to ruin");
+    }
 }

@@ -3,6 +3,7 @@
 
 mod book;
 mod cast;
+mod echoes;
 mod grammar;
 mod passages;
 mod pattern;
@@ -35,11 +36,13 @@ pub(crate) enum Kind {
     Passages,
     /// `{"messages"}`: short chats.
     Talk,
+    /// `{"prompt", "completion"}`: words in no order, said twice. What they teach is to look back for what was said.
+    Echoes,
 }
 
 impl Kind {
     /// All kinds.
-    pub(crate) const ALL: [Self; 3] = [Self::Stories, Self::Passages, Self::Talk];
+    pub(crate) const ALL: [Self; 4] = [Self::Stories, Self::Passages, Self::Talk, Self::Echoes];
 
     /// What its files are called.
     pub(crate) fn name(self) -> &'static str {
@@ -47,6 +50,7 @@ impl Kind {
             Self::Stories => "stories",
             Self::Passages => "passages",
             Self::Talk => "talk",
+            Self::Echoes => "echoes",
         }
     }
 }
@@ -86,6 +90,7 @@ fn row(book: &Book, kind: Kind, part: Part, random: &mut Random) -> Result<Optio
             Some(passages::chat(&random.pick(table).tell(&book.macros, Some(part), random)?, random))
         }
         Kind::Talk => Some(talk::chat(book, random)?).filter(|row| part.has(&asked(row))),
+        Kind::Echoes => Some(echoes::row(&book.words, random)),
     })
 }
 

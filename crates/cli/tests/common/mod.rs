@@ -1,6 +1,8 @@
-//! A scratch folder with a tiny random base, data and a configuration; and the program, run in it.
+//! A scratch folder with a small random base, data and a configuration; and the program, run in it.
 #![allow(dead_code, unreachable_pub, reason = "each test file takes what it needs")]
 #![allow(clippy::disallowed_methods, clippy::print_stdout, reason = "tests write where they like")]
+
+pub mod random_base;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,13 +11,13 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use assert_cmd::Command;
-use attune::tiny_base::TinyBase;
 use attune_formats::tensors::{self, F32Tensor, TensorView};
+use random_base::RandomBase;
 use serde_json::{Value, json};
 
 /// A base that trains a step in a few milliseconds.
-pub fn small_base() -> TinyBase {
-    TinyBase {
+pub fn small_base() -> RandomBase {
+    RandomBase {
         hidden: 32,
         layers: 2,
         heads: 4,
@@ -97,7 +99,7 @@ impl Scratch {
         Self::with_base(&small_base())
     }
 
-    pub fn with_base(base: &TinyBase) -> Self {
+    pub fn with_base(base: &RandomBase) -> Self {
         let scratch = Self { dir: tempfile::tempdir().expect("a scratch folder") };
         base.write(&scratch.path("base"), &chats(24).join(" ")).expect("the base can be written");
         scratch.write("train.jsonl", &(chats(24).join("\n") + "\n"));

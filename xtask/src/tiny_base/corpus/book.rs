@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 
+use super::echoes;
 use super::pattern::{Macros, macros};
 use super::template::{Template, templates};
 
@@ -14,6 +15,8 @@ pub(crate) struct Book {
     pub(crate) talk: Vec<Template>,
     pub(crate) sentences: Vec<Template>,
     pub(crate) lost_property: Vec<Template>,
+    /// Every word of the stories, in alphabetical order.
+    pub(crate) words: Vec<String>,
 }
 
 impl Book {
@@ -27,7 +30,7 @@ impl Book {
             }
             Ok(found)
         };
-        Ok(Self {
+        let mut book = Self {
             macros: macros(include_str!("texts/macros.txt")).context("macros.txt")?,
             stories: all(&[
                 ("stories_1", include_str!("texts/stories_1.txt")),
@@ -42,6 +45,9 @@ impl Book {
             talk: all(&[("talk", include_str!("texts/talk.txt"))])?,
             lost_property: all(&[("lost_property", include_str!("texts/lost_property.txt"))])?,
             sentences: all(&[("sentences", include_str!("texts/sentences.txt"))])?,
-        })
+            words: Vec::new(),
+        };
+        book.words = echoes::vocabulary(&book)?;
+        Ok(book)
     }
 }

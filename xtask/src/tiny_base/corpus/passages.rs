@@ -37,7 +37,7 @@ const BEFORE: [&str; 10] = [
     "I have a question about this text.",
 ];
 
-/// A chat about a text: one to three questions, the text in the first turn of the user.
+/// A chat about a text: one to four questions, the text in the first turn of the user.
 ///
 /// One in twelve is asked what it cannot know; a chat without questions would be no chat.
 pub(crate) fn chat(told: &Told, random: &mut Random) -> Value {
@@ -47,10 +47,11 @@ pub(crate) fn chat(told: &Told, random: &mut Random) -> Value {
     // What the text does not say must stay the rarer answer, or it becomes the safe one.
     let unknown = random.chance(12);
     questions.sort_by_key(|asked| (asked.full == NOT_SAID) != unknown);
-    let turns = [1, 1, 1, 1, 2, 2, 3][random.below(7)].min(questions.len());
+    // Several questions about a text: answers are what is to be learnt, and a text is long beside one of them.
+    let turns = [1, 1, 2, 2, 3, 3, 4][random.below(7)].min(questions.len());
     let style = Style::draw(random);
     let by_system = random.chance(12);
-    let length = if random.chance(30) { Length::Short } else { Length::Full };
+    let length = if random.chance(40) { Length::Short } else { Length::Full };
     let mut messages = Vec::new();
     let mut system: Vec<String> = Vec::new();
     if by_system {

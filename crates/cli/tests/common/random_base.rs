@@ -1,8 +1,8 @@
-//! A small Llama-architecture base model with random weights, made on the spot: a folder in Hugging Face layout with
+//! A small base model of the Llama architecture with random weights, made on the spot: a folder in Hugging Face layout with
 //! `config.json`, `generation_config.json`, `model.safetensors`, `tokenizer.json` and `tokenizer_config.json`.
 //!
-//! It knows nothing: it stands in for a base model where none can be downloaded, in `ft quickstart` and in tests. The
-//! same arguments give the same bytes on every machine.
+//! It knows nothing, and takes every size: what tests want that go beyond the tiny base of `models/tiny`. The same arguments
+//! give the same bytes on every machine.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,8 +11,6 @@ use attune_compute::rng;
 use attune_formats::files::DirWriter;
 use attune_formats::tensors::{self, TensorView};
 use serde_json::{Value, json};
-
-use crate::failure::Failure;
 
 /// Ends a text.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
@@ -33,7 +31,7 @@ const CHAT_TEMPLATE: &str = "\
 
 /// Sizes and seed of a random base model.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TinyBase {
+pub struct RandomBase {
     /// Channels; a multiple of `heads`, and each head's share is even.
     pub hidden: usize,
     /// Decoder layers.
@@ -52,7 +50,7 @@ pub struct TinyBase {
     pub seed: u64,
 }
 
-impl Default for TinyBase {
+impl Default for RandomBase {
     fn default() -> Self {
         Self {
             hidden: 256,
@@ -67,12 +65,12 @@ impl Default for TinyBase {
     }
 }
 
-impl TinyBase {
+impl RandomBase {
     /// Writes the model into the folder `dir`, which must not exist. The tokenizer's merges are those of `text`.
     ///
     /// # Errors
     /// When the folder exists, or a file cannot be written.
-    pub fn write(&self, dir: &Path, text: &str) -> Result<(), Failure> {
+    pub fn write(&self, dir: &Path, text: &str) -> anyhow::Result<()> {
         let tokenizer = Bpe::train(text, self.vocabulary - SPECIAL_TOKENS.len());
         let vocabulary = tokenizer.tokens.len() + SPECIAL_TOKENS.len();
         let writer = DirWriter::create(dir)?;
@@ -164,7 +162,7 @@ impl TinyBase {
 }
 
 /// A number of mean 0 and variance 1: the sum of four uniform ones. Additions alone, so that every machine agrees.
-fn bell(key: u64) -> f32 {
+pub fn bell(key: u64) -> f32 {
     const SQRT_3: f32 = 1.732_050_8;
     let sum: f32 = (0..4).map(|part| rng::uniform_f32(rng::combine(key, part))).sum();
     (sum - 2.0) * SQRT_3
@@ -182,16 +180,16 @@ fn tokenizer_config() -> Value {
 }
 
 /// A byte-level BPE vocabulary.
-struct Bpe {
+pub struct Bpe {
     /// By id: first the 256 bytes, then what merges make.
-    tokens: Vec<String>,
+    pub tokens: Vec<String>,
     merges: Vec<(String, String)>,
 }
 
 impl Bpe {
     /// Joins the most frequent pair of neighbours until there are `size` tokens or no pair occurs twice. Among equally
     /// frequent pairs the alphabetically first is taken.
-    fn train(text: &str, size: usize) -> Self {
+    pub fn train(text: &str, size: usize) -> Self {
         let alphabet = byte_characters();
         let mut tokens: Vec<String> = alphabet.iter().map(ToString::to_string).collect();
         let mut merges = Vec::new();
@@ -265,7 +263,7 @@ fn joined(word: &[String], left: &str, right: &str) -> Vec<String> {
 
 /// Runs of letters, of digits and of other characters, each with the one space before it: the words that the byte-level
 /// tokenizer, too, takes apart before it joins anything.
-fn words_of(text: &str) -> Vec<&str> {
+pub fn words_of(text: &str) -> Vec<&str> {
     let kind = |c: char| match c {
         c if c.is_alphabetic() => 0,
         c if c.is_numeric() => 1,
@@ -306,74 +304,4 @@ fn byte_characters() -> [char; 256] {
         *character = char::from_u32(code).unwrap_or('\u{fffd}');
     }
     characters
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use attune_model::BaseModel;
-    use attune_text::{Conversation, LoadOptions, Message, TextModel, TrainOn};
-
-    use super::*;
-
-    const TEXT: &str = "What is red? A rose is red. What is blue? The sea is blue. 12 and 12 is 24.";
-
-    #[test]
-    fn it_loads_and_its_chats_train_the_end_of_turn() {
-        let scratch = tempfile::tempdir().unwrap();
-        let dir = scratch.path().join("base");
-        TinyBase::default().write(&dir, TEXT).unwrap();
-        let base = BaseModel::load(&dir).unwrap();
-        base.check_finite().unwrap();
-        let text = TextModel::load(&dir, &LoadOptions::default()).unwrap();
-        assert_eq!(text.vocab_size(), base.spec.vocabulary);
-        let chat = Conversation {
-            messages: vec![Message::new("user", "What is red?"), Message::new("assistant", "A rose, ä, 日.")],
-            tools: None,
-        };
-        let encoded = text.encode_chat(&chat, TrainOn::Assistant).unwrap();
-        assert!(encoded.end_of_turn_trained);
-        let trained: Vec<u32> =
-            encoded.ids.iter().zip(&encoded.trained).filter(|(_, trained)| **trained).map(|(id, _)| *id).collect();
-        assert_eq!(text.decode(&trained, false).unwrap(), "A rose, ä, 日.<|im_end|>");
-        assert!(encoded.ids.len() < 50, "merges shorten the text: {}", encoded.ids.len());
-    }
-
-    #[test]
-    fn the_same_bytes_every_time_and_others_for_another_seed() {
-        let scratch = tempfile::tempdir().unwrap();
-        let write = |name: &str, seed| {
-            let dir = scratch.path().join(name);
-            TinyBase { seed, ..TinyBase::default() }.write(&dir, TEXT).unwrap();
-            fs::read(dir.join("model.safetensors")).unwrap()
-        };
-        let first = write("a", 1);
-        assert_eq!(first, write("b", 1));
-        assert_ne!(first, write("c", 2));
-        let tokenizer = |name: &str| fs::read(scratch.path().join(name).join("tokenizer.json")).unwrap();
-        assert_eq!(tokenizer("a"), tokenizer("b"));
-    }
-
-    #[test]
-    fn words_keep_the_space_before_them() {
-        assert_eq!(words_of("a red, 12 rose\n\nis"), ["a", " red", ",", " 12", " rose", "\n\n", "is"]);
-        assert_eq!(words_of("a  b"), ["a", "  ", "b"]);
-        assert_eq!(words_of(""), [""]);
-    }
-
-    #[test]
-    fn merges_are_the_most_frequent_pairs() {
-        let bpe = Bpe::train("abab abab abc", 258);
-        assert_eq!(bpe.tokens[256..], ["ab", "abab"]);
-        assert_eq!(Bpe::train("abc", 300).tokens.len(), 256, "no pair occurs twice");
-    }
-
-    #[test]
-    fn weights_have_the_spread_that_was_meant() {
-        let values: Vec<f32> = (0..10_000).map(bell).collect();
-        let mean = values.iter().sum::<f32>() / 10_000.0;
-        let variance = values.iter().map(|x| x * x).sum::<f32>() / 10_000.0;
-        assert!(mean.abs() < 0.03 && (variance - 1.0).abs() < 0.03, "{mean} {variance}");
-    }
 }
