@@ -89,7 +89,7 @@ fn plain_texts_give_the_loss_of_every_token() {
     // A run over the same texts measures the same before its first step.
     let config = json!({
         "model": {"path": "base"},
-        "data": {"train": "texts.jsonl", "validation": "texts.jsonl", "max_seq_length": 200},
+        "data": {"train": "train.jsonl", "validation": "texts.jsonl", "max_seq_length": 200},
         "training": {"steps": 1}, "evaluation": {"samples": 0},
     });
     scratch.write("texts.yaml", &config.to_string());
@@ -111,7 +111,7 @@ fn what_cannot_be_evaluated_is_refused() {
         |args: &[&str], code, parts: &[&str]| scratch.ft(&[&["evaluate"], args].concat()).refused(code, parts);
     let model = ["--model", "base", "--data"];
     refused(&[&model[..], &["texts.jsonl", "--pattern", "x"]].concat(), 2, &["--pattern", "asks anything"]);
-    refused(&[&model[..], &["empty.jsonl"]].concat(), 2, &["empty.jsonl"]);
+    refused(&[&model[..], &["empty.jsonl"]].concat(), 1, &["empty.jsonl has no rows"]);
     refused(&[&model[..], &["validation.jsonl", "--pattern", "("]].concat(), 2, &["--pattern ("]);
     scratch.train().done();
     std::fs::remove_dir_all(scratch.path("run/adapter")).unwrap();

@@ -1,5 +1,5 @@
 //! `ft quickstart`, whole: what it leaves, how much better the tuned model is, and that its printed commands do the same.
-#![allow(clippy::unwrap_used, reason = "tests, and their helpers")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests, and their helpers")]
 
 mod common;
 

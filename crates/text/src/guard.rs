@@ -202,6 +202,17 @@ mod tests {
         };
         assert!(check(file("////fwAA").as_bytes()).is_err_and(|why| why.contains("claims")));
         assert!(check(file("?").as_bytes()).is_err_and(|why| why.contains("base64")));
-        assert_eq!(check(b"no JSON"), Ok(()));
+    }
+
+    #[test]
+    fn damaged_json_never_reaches_the_library() {
+        let nested = format!(r#"{{"decoder": {}1{}}}"#, "[".repeat(200), "]".repeat(200));
+        for damaged in
+            ["no JSON", r#"{"decoder": {"type": "Fuse""#, r#"{"model": 1, "decoder": {"type": "Fuse" 2}}"#, &nested]
+        {
+            assert!(check(damaged.as_bytes()).is_err(), "{damaged}");
+        }
+        // What is of the wrong type is for the library to refuse.
+        assert_eq!(check(br#"{"model": 1, "decoder": {"type": "Fuse"}}"#), Ok(()));
     }
 }

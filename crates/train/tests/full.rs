@@ -263,8 +263,9 @@ fn half_bits(value: f32) -> u16 {
     if exponent <= 0 { sign } else { sign | (exponent as u16) << 10 | (bits >> 13 & 0x3ff) as u16 }
 }
 
+/// Where it is warned of: the test of `high_learning_rate`, since the bases here are all tiny.
 #[test]
-fn a_rate_that_suits_adapters_is_warned_of() {
+fn a_rate_that_suits_adapters_is_fine_for_a_tiny_base() {
     let world = World::new();
     let warnings = |config: Config| {
         let mut events = Events::default();
@@ -275,10 +276,7 @@ fn a_rate_that_suits_adapters_is_warned_of() {
             .filter(|event| matches!(event, Event::Warning { message } if message.contains("training.learning_rate")));
         warned.count()
     };
-    assert_eq!(warnings(config(&world, TrainedType::F32)), 1);
-    let mut low = config(&world, TrainedType::F32);
-    low.training.learning_rate = 5e-5;
-    assert_eq!(warnings(low), 0);
+    assert_eq!(warnings(config(&world, TrainedType::F32)), 0);
     assert_eq!(warnings(sized(&world)), 0, "a new model wants high rates");
     assert_eq!(warnings(world.config()), 0);
 }
