@@ -1,5 +1,5 @@
 //! `ft quickstart`, whole: what it leaves, how much better the tuned model is, and that its printed commands do the same.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests, and their helpers")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stdout, reason = "tests, and their helpers")]
 
 mod common;
 
@@ -119,3 +119,45 @@ fn the_printed_commands_do_the_same_to_the_bit() {
         assert!(said.stdout.ends_with(&format!("runs/{name}/report.html\n")), "{}", said.stdout);
     }
 }
+
+/// `cargo xtask tiny-base --check` takes half an hour; this takes a second. Whoever changes the bits of training, of the drawing of
+/// weights or of the order of rows has a new `models/tiny` to make, and this test to write anew.
+#[test]
+fn training_has_the_bits_that_made_the_tiny_base() {
+    if !attune_compute::cpu::Isa::Avx2.is_available() {
+        println!("SKIPPED: the bits of the tiny base: this machine lacks AVX2");
+        return;
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let config = serde_json::json!({
+        "model": {
+            "init": "random", "dtype": "bf16", "tokenizer": root.join("models/tiny"), "init_std": 0.07,
+            "size": {"layers": 2, "hidden": 192, "heads": 6, "kv_heads": 6, "feed_forward": 512, "max_positions": 1024},
+        },
+        "adapter": {"method": "full"},
+        "data": {"train": root.join("examples/sft_tiny/train.jsonl"), "max_seq_length": 256},
+        "training": {
+            "steps": 6, "batch_size": 16, "learning_rate": 1e-3, "schedule": "constant", "warmup_steps": 2, "adam_beta2": 0.95,
+            "weight_decay": 0.01, "seed": 42,
+        },
+        "hardware": {"micro_batch_tokens": 4096},
+        "evaluation": {"samples": 0},
+    });
+    std::fs::write(scratch.path().join("bits.yaml"), config.to_string()).unwrap();
+    let losses = |cpu: &str| -> Vec<f64> {
+        let out = format!("run-{cpu}");
+        let said = ft_with(scratch.path(), &["train", "bits.yaml", "--out", &out, "--json"], &[("FT_CPU", cpu)]).done();
+        serde_json::from_value(said.json()["train_loss"].clone()).unwrap()
+    };
+    assert_eq!(losses("avx2"), BITS);
+    if attune_compute::cpu::Isa::Avx512.is_available() {
+        assert_eq!(losses("avx512"), BITS);
+    } else {
+        println!("SKIPPED: avx512: this machine lacks it");
+    }
+}
+
+/// The losses of six steps.
+const BITS: [f64; 6] =
+    [8.08090898920508, 7.391729980081945, 6.355434878927762, 4.865447533365927, 4.516218585472037, 4.141793003305793];

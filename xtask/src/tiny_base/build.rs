@@ -188,3 +188,24 @@ fn card(ft: &Ft) -> Result<String> {
         .replace("{rows}", rows.trim_end())
         .replace("{samples}", samples.trim_end()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_model_that_is_kept_has_its_hashes() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let kept = String::from_utf8(read(&home(&root).join(HASHES)).unwrap()).unwrap();
+        // A checkout may have other line ends in the list.
+        assert_eq!(hashes(&home(&root)).unwrap(), kept.replace("\r\n", "\n"));
+    }
+
+    #[test]
+    fn the_card_has_every_number_and_the_prompts_of_today() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let card = String::from_utf8(read(&home(&root).join("README.md")).unwrap()).unwrap();
+        assert!(PROMPTS.iter().all(|prompt| card.contains(&format!("**{prompt}**"))), "make the card again");
+        assert!(!card.contains('{') && card.contains(&format!("The first {MEASURED_ROWS} rows")), "{card}");
+    }
+}
