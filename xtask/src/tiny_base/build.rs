@@ -2,7 +2,7 @@
 //!
 //! Every step is a command that anyone could type, and is left out when its result is there, so that an interrupted build
 //! goes on. The result is equal to the bit on every processor with AVX2, however many threads it has: `ft` adds up in the
-//! same order everywhere, and the corpus is made by integers alone.
+//! same order everywhere, and the corpus is made by integers alone. Logarithm and cosine are the system's: those of glibc.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
