@@ -9,7 +9,7 @@ use attune_config::CleanConfig;
 use attune_data::{FormatChoice, ReadOptions};
 use serde::Serialize;
 
-pub use page::html;
+pub use page::{escape, html};
 
 use crate::clean::TokenCounter;
 use crate::corpus::{Corpus, Input};

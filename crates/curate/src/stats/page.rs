@@ -146,7 +146,7 @@ fn counted(page: &mut String, name: &str, counts: &[(String, usize)]) {
 }
 
 /// Text in HTML. Control characters are shown as dots, so that a file's names cannot change the page.
-fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

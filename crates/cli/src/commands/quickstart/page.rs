@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use attune_curate::stats::escape;
+
 use super::results::{Answered, Results};
 use crate::live::format::bytes;
 
@@ -226,23 +228,6 @@ fn artefacts(page: &mut String, results: &Results) {
         );
     }
     page.push_str("</table>\n");
-}
-
-/// Text in HTML; control characters become dots.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            character if character.is_control() => escaped.push('·'),
-            character => escaped.push(character),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]
