@@ -290,7 +290,7 @@ fn add(side: &mut Side, what: &str, run: impl FnOnce() -> Result<Outcome>) {
 }
 
 /// `ft`, built for speed.
-fn build(root: &Path) -> Result<PathBuf> {
+pub(crate) fn build(root: &Path) -> Result<PathBuf> {
     let status = crate::cargo(&["build", "--release", "--locked", "--package", "attune"]).status();
     ensure!(status.context("cargo does not start")?.success(), "ft cannot be built");
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);

@@ -1,7 +1,7 @@
 //! Makes the tiny base, or shows that it can be made again: corpus, tokenizer, and one run of `ft train` after the other.
 //!
 //! Every step is a command that anyone could type, and is left out when its result is there, so that an interrupted build
-//! goes on. The result is equal to the bit on every processor with AVX2, however many threads it has: `ft` adds up in the
+//! goes on; a finished check leaves nothing, and another recipe begins anew. The result is equal to the bit on every processor with AVX2, however many threads it has: `ft` adds up in the
 //! same order everywhere, and the corpus is made by integers alone. Logarithm and cosine are the system's: those of glibc.
 
 use std::fmt::Write as _;
@@ -13,7 +13,8 @@ use attune_compute::cpu::{FT_CPU, Isa};
 use attune_formats::files;
 use serde_json::Value;
 
-use super::{HELD_OUT_ROWS, ROWS, write_rows};
+use super::corpus::{self, Book, Kind, Part};
+use super::{HELD_OUT_ROWS, ROWS, SEED, write_rows};
 
 /// The runs, each of which begins with the model of the one before.
 const STAGES: [(&str, &str); 2] = [("copying", include_str!("copying.yaml")), ("texts", include_str!("texts.yaml"))];
@@ -48,6 +49,7 @@ pub(crate) fn home(root: &Path) -> PathBuf {
 /// Builds the model; with `check` it is compared with the one that is kept, otherwise it takes its place.
 pub(crate) fn build(root: &Path, check: bool) -> Result<bool> {
     let work = root.join(if check { "target/tiny-base-check" } else { "target/tiny-base" });
+    take_over(&work)?;
     let ft = Ft::build(root, &work)?;
     make(&ft)?;
     let model = work.join("texts/model");
@@ -66,8 +68,32 @@ pub(crate) fn build(root: &Path, check: bool) -> Result<bool> {
     let kept = String::from_utf8(read(&home(root).join(HASHES))?)?;
     println!("{hashes}");
     let same = hashes == kept;
+    // The next check is to begin with nothing.
+    files::remove_dir_all(&work)?;
     println!("{}", if same { "the same as models/tiny, to the bit" } else { "NOT the same as models/tiny" });
     Ok(same)
+}
+
+/// Makes the work folder. What an earlier build left there stays only if it was made from the same recipe: else it would go
+/// for the result of this one.
+fn take_over(work: &Path) -> Result<()> {
+    let (stamp, recipe) = (work.join("recipe"), recipe()?);
+    if std::fs::read(&stamp).ok().as_deref() != Some(recipe.as_slice()) {
+        files::remove_dir_all(work)?;
+        files::create_dir_all(work)?;
+        files::write_atomic(&stamp, &recipe)?;
+    }
+    Ok(())
+}
+
+/// All that decides the result, but for `ft`: the first rows of every kind, how many there are, and the configurations.
+fn recipe() -> Result<Vec<u8>> {
+    let mut recipe = format!("{ROWS} {HELD_OUT_ROWS} {VOCABULARY} {TOKENIZER_TEXTS:?} {STAGES:?}\n").into_bytes();
+    let book = Book::open()?;
+    for kind in Kind::ALL {
+        corpus::write(&book, kind, Part::Train, SEED, 300, &mut recipe)?;
+    }
+    Ok(recipe)
 }
 
 /// The program, started in the work folder.
@@ -79,12 +105,8 @@ struct Ft {
 
 impl Ft {
     fn build(root: &Path, work: &Path) -> Result<Self> {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let args = ["build", "--release", "--locked", "--package", "attune"];
-        ensure!(Command::new(cargo).current_dir(root).args(args).status()?.success(), "ft does not build");
-        files::create_dir_all(work)?;
         // A copy: the build of another state must not change it under way.
-        let built = root.join("target/release").join(format!("ft{}", std::env::consts::EXE_SUFFIX));
+        let built = crate::bench::build(root)?;
         let program = work.join(format!("ft{}", std::env::consts::EXE_SUFFIX));
         std::fs::copy(&built, &program).with_context(|| built.display().to_string())?;
         let cpu = CPU_PATHS.into_iter().find(|isa| isa.is_available());
@@ -199,6 +221,20 @@ mod tests {
         let kept = String::from_utf8(read(&home(&root).join(HASHES)).unwrap()).unwrap();
         // A checkout may have other line ends in the list.
         assert_eq!(hashes(&home(&root)).unwrap(), kept.replace("\r\n", "\n"));
+    }
+
+    #[test]
+    fn what_another_recipe_left_is_thrown_away() {
+        let scratch = tempfile::tempdir().unwrap();
+        let work = scratch.path().join("work");
+        take_over(&work).unwrap();
+        let model = work.join("texts");
+        files::create_dir_all(&model).unwrap();
+        take_over(&work).unwrap();
+        assert!(model.is_dir(), "an interrupted build goes on");
+        files::write_atomic(&work.join("recipe"), b"another").unwrap();
+        take_over(&work).unwrap();
+        assert!(!model.exists());
     }
 
     #[test]
