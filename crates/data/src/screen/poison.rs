@@ -334,15 +334,13 @@ impl PoisonGate {
                     continue;
                 }
                 let all = self.answers.entries.get(&view_key(majority.key));
-                let mut rows_of_answer = all.map_or(self.answers.missed(), Entry::most_rows);
                 // What ends (or begins) with a word of its question is one of many rows that do the same with words of theirs:
                 // how common that form is tells how likely the words are.
-                if let Some(form) = all.map(|all| all.partners[FORM]).filter(|form| form.key != NO_FORM)
-                    && all.is_some_and(|all| form.votes * 2 > all.rows)
-                    && let Some(all_of_form) = self.answers.entries.get(&form_key(form.key))
-                {
-                    rows_of_answer = rows_of_answer.max(all_of_form.most_rows());
-                }
+                let form = all
+                    .filter(|all| all.partners[FORM].key != NO_FORM && all.partners[FORM].votes * 2 > all.rows)
+                    .and_then(|all| self.answers.entries.get(&form_key(all.partners[FORM].key)));
+                let rows_of_answer = all.map_or(self.answers.missed(), Entry::most_rows);
+                let rows_of_answer = rows_of_answer.max(form.map_or(0, Entry::most_rows));
                 let elsewhere = (f64::from(rows_of_answer) - hits).max(0.0);
                 let chance = ((elsewhere + 1.0) / (self.rows as f64 - rows + 2.0)).min(1.0);
                 let log = log_chance(hits, rows, chance) + tests.ln();
